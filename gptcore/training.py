@@ -1,0 +1,263 @@
+"""One training loop for CPU and GPU, whose killed runs go on exactly. Built by hand in notebooks/05_gpt.ipynb."""
+
+import hashlib
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, Integer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import gptcore
+from gptcore.batches import IGNORE, Batches, validation_windows
+from gptcore.checkpoint import State, load_checkpoint, save_checkpoint
+from gptcore.device import Device, choose_device, environment_report
+from gptcore.evaluation import cross_entropy, window_loss
+from gptcore.gpt import GPT, save_weights
+from gptcore.runs import RunFolder
+from gptcore.schedule import TrainConfig, learning_rate
+
+__all__ = ["Diverged", "Interrupted", "TrainConfig", "accumulate_gradients", "decay_groups", "learning_rate", "train"]
+
+MOST_SKIPPED = 25  # fp16 steps in a row: the scale has fallen from 65,536 to 0.002, so it is not what is wrong
+Documents = Sequence[Integer[np.ndarray, "_"]]
+MicroBatches = Sequence[tuple[Int64[Tensor, "_ _"], Int64[Tensor, "_ _"]]]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after the step was finished and the checkpoint written."""
+
+
+class Diverged(RuntimeError):
+    """A loss or a gradient that is no finite number; the last checkpoint is from before it."""
+
+
+def train(
+    model: GPT,
+    train_documents: Documents,
+    validation_documents: Documents,
+    config: TrainConfig,
+    run_folder: str | Path,
+    *,
+    device: Device | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    bytes_per_token: float | None = None,
+) -> State:
+    """Train `model` in place, with its log and checkpoints in `run_folder`, and return where the run ended.
+
+    With `resume` the run in that folder goes on as if it had never stopped: on the same machine, device and number of
+    threads it ends with the same weights bit for bit and the same log but for tokens_per_second. Where nothing was
+    saved yet it starts from the beginning, so give it the model it began with. Settings and texts must be the old ones;
+    only `steps` may change, and not under "cosine", whose curve depends on it.
+
+    `bytes_per_token` puts bits per byte into the progress bar. torch's random state is left as it was found. Raises
+    FileExistsError for a folder with a run in it (unless resume or overwrite), ValueError for changed settings or a
+    damaged checkpoint, Diverged, Interrupted after Ctrl-C (a second one stops at once), OSError when the disk is full.
+    """
+    run = Run(model, train_documents, validation_documents, config, RunFolder(run_folder), device or choose_device())
+    place = run.device.device
+    with torch.random.fork_rng([place] if place.type == "cuda" else []), CtrlC() as ctrl_c:
+        if not (resume and run.restore()):
+            run.begin(overwrite=overwrite or resume)
+        with tqdm(total=config.steps, initial=run.state.step, unit="step", disable=not progress) as bar:
+            while run.state.step < config.steps:
+                if ctrl_c.pressed:
+                    run.save()
+                    raise Interrupted(f"stopped by Ctrl-C after step {run.state.step} of {config.steps}, and saved. To "
+                                      f"go on: {run.folder.how_to_resume}")
+                loss = run.step()
+                bits = f", {loss / math.log(2) / bytes_per_token:.3f} bits per byte" if bytes_per_token else ""
+                bar.set_postfix_str(f"loss {loss:.3f}{bits}, {run.speed:,.0f} tokens/s", refresh=False)
+                bar.update()
+                if run.state.step % config.eval_every == 0 or run.state.step == config.steps:
+                    run.evaluate()
+    return run.state
+
+
+def accumulate_gradients(
+    model: nn.Module, micro_batches: MicroBatches, device: Device, scaler: torch.amp.GradScaler | None = None
+) -> tuple[Float[Tensor, ""], int]:
+    """Add to .grad the gradient of the mean loss over all targets of the micro-batches; return both loss and count.
+
+    One mean over all targets, as if they were one batch: a mean of the micro-batches' means would give a target more
+    weight where padding leaves few beside it.
+    """
+    count = sum(int((targets != IGNORE).sum()) for _, targets in micro_batches)
+    losses = []
+    for inputs, targets in micro_batches:
+        with device.autocast():
+            logits = model(inputs.to(device.device))
+        loss = cross_entropy(logits, targets.to(device.device)).sum() / count
+        (scaler.scale(loss) if scaler else loss).backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum(), count
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Split the parameters for AdamW: two dimensions or more decay (embeddings too), biases and norms do not.
+
+    >>> [[tuple(p.shape) for p in group["params"]] for group in decay_groups(nn.Linear(3, 2), 0.1)]
+    [[(2, 3)], [(2,)]]
+    """
+    parameters = list(model.parameters())
+    return [{"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}]
+
+
+class Run:
+    """A run between two steps: what `train` moves forward."""
+
+    def __init__(self, model: GPT, train_documents: Documents, validation_documents: Documents, config: TrainConfig,
+                 folder: RunFolder, device: Device):
+        self.model, self.config, self.folder, self.device = model.to(device.device), config, folder, device
+        block_size = model.config.block_size
+        self.batches = Batches(train_documents, block_size, config.batch_size, config.seed)
+        self.windows = validation_windows(validation_documents, block_size).thin(config.eval_windows)
+        groups = decay_groups(model, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+        self.scaler = torch.amp.GradScaler(device.device.type, enabled=device.needs_scaler)
+        self.state = State()
+        texts = fingerprint(train_documents, validation_documents)
+        self.settings = {"model": model.config.to_dict(), "train": config.to_dict(), "texts": {"sha256": texts}}
+        self.seconds, self.timed_tokens = 0.0, 0  # since the last row, evaluating and saving left out
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second."""
+        return self.timed_tokens / self.seconds if self.seconds else math.nan
+
+    def begin(self, overwrite: bool) -> None:
+        """Start from the beginning, with the evaluation of step 0."""
+        self.folder.empty(overwrite)
+        self.write_config()
+        torch.manual_seed(self.config.seed)
+        self.model.train()
+        self.evaluate()
+
+    def restore(self) -> bool:
+        """Go back to the last checkpoint and cut the log to it; return False when there is none."""
+        self.folder.sweep()
+        if not self.folder.last.exists():
+            self.folder.refuse_without_checkpoint()
+            return False
+        checkpoint = load_checkpoint(self.folder.last)
+        checkpoint.refuse_changes(self.settings)
+        checkpoint.restore(self.model, self.optimizer)
+        self.state = checkpoint.state
+        if self.scaler.is_enabled() and self.state.scaler:
+            self.scaler.load_state_dict(self.state.scaler)
+        self.folder.cut_log(self.state.step)
+        self.write_config()
+        self.model.train()
+        return True
+
+    def step(self) -> float:
+        """Take one optimizer step and return its loss."""
+        started, state = time.perf_counter(), self.state
+        rate = learning_rate(state.step, self.config, state.reduction)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        micro_batches = [self.batches.batch(state.step, micro) for micro in range(self.config.accumulation)]
+        self.optimizer.zero_grad()
+        mean, count = accumulate_gradients(self.model, micro_batches, self.device, self.scaler)
+        self.scaler.unscale_(self.optimizer)  # before clipping, which would otherwise measure scaled gradients
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf).item()
+        loss = mean.item()
+        if math.isfinite(loss) and math.isfinite(norm):
+            state.loss_sum, state.norm_sum = state.loss_sum + loss, state.norm_sum + norm
+            state.counted, state.skipped_in_a_row = state.counted + 1, 0
+        else:
+            self.skip(f"the loss is {loss} and the gradient norm {norm} in step {state.step} at rate {rate:g}")
+        self.scaler.step(self.optimizer)  # steps, unless an fp16 gradient has overflowed
+        self.scaler.update()
+        state.step += 1
+        state.tokens += count
+        self.timed_tokens += count
+        self.seconds += time.perf_counter() - started
+        return loss
+
+    def skip(self, what: str) -> None:
+        """Count a step that fp16 leaves out by design, while its scaler looks for a scale; otherwise stop the run."""
+        self.state.skipped += 1
+        self.state.skipped_in_a_row += 1
+        if not self.scaler.is_enabled() or self.state.skipped_in_a_row >= MOST_SKIPPED:
+            self.give_up(what)
+
+    def give_up(self, what: str) -> NoReturn:
+        """Raise Diverged with what to try; nothing is saved, so the last checkpoint is a good one."""
+        raise Diverged(f"{what}. Train anew with a lower learning_rate, a longer warmup or a smaller clip; "
+                       f"{self.folder.best} has the best weights before that, if an evaluation came first")
+
+    def evaluate(self) -> None:
+        """Write a row of the log, keep the weights if they are the best, cut the rate on a plateau, save."""
+        state, config = self.state, self.config
+        loss, error = window_loss(self.model, self.windows, config.batch_size, self.device)
+        if not math.isfinite(loss):
+            rate = learning_rate(max(state.step - 1, 0), config, state.reduction)
+            self.give_up(f"the validation loss is {loss} after {state.step} steps, the last at rate {rate:g}")
+        steps = state.counted or math.nan
+        rate = self.optimizer.param_groups[0]["lr"] if state.step else math.nan
+        self.folder.append(state.step, state.tokens, state.loss_sum / steps, loss, error, rate, state.norm_sum / steps,
+                           self.speed)
+        if state.judge(loss, config):
+            with self.folder.saving():  # before the checkpoint that knows of it: a kill in between repeats both
+                save_weights(self.model, self.folder.best)
+        state.loss_sum, state.norm_sum, state.counted = 0.0, 0.0, 0
+        self.seconds, self.timed_tokens = 0.0, 0
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        self.state.scaler = self.scaler.state_dict()
+        with self.folder.saving():
+            save_checkpoint(self.folder.last, self.model, self.optimizer, self.state, self.settings)
+
+    def write_config(self) -> None:
+        """Write config.json: the settings, and on what they ran."""
+        version = getattr(gptcore, "__version__", "unknown")
+        self.folder.write_config(self.settings | {"machine": {"gptcore": version} | environment_report(self.device)})
+
+
+class CtrlC:
+    """Remember a first Ctrl-C, so that the step can end; let a second one through. Only a main thread can listen."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self.listening = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> "CtrlC":
+        if self.listening:
+            self.before = signal.signal(signal.SIGINT, self.press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.listening:
+            signal.signal(signal.SIGINT, self.before)
+
+    def press(self, *_: object) -> None:
+        """Handle the signal."""
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True
+        os.write(2, b"\nCtrl-C: finishing this step and saving; once more stops at once\n")  # print is not re-entrant
+
+
+def fingerprint(*sets: Documents) -> str:
+    """Return a hash of the encoded documents, their order and their split."""
+    digest = hashlib.sha256()
+    for documents in sets:
+        digest.update(len(documents).to_bytes(8, "little"))
+        for document in documents:
+            digest.update(len(document).to_bytes(8, "little"))
+            digest.update(np.ascontiguousarray(document, dtype="<i8"))
+    return digest.hexdigest()
