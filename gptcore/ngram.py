@@ -55,12 +55,22 @@ class NGram:
         """The distribution of the next token; it sums to 1."""
         return [self.probability(context, token) for token in range(self.vocab_size)]
 
-    def token_nats(self, documents: Iterable[Sequence[int] | Integer[np.ndarray, "_"]]) -> list[Float[np.ndarray, "_"]]:
-        """Surprisal of every token of each document after its first, in nats, each given the tokens before it."""
+    def token_nats(
+        self, documents: Iterable[Sequence[int] | Integer[np.ndarray, "_"]], order: int | None = None
+    ) -> list[Float[np.ndarray, "_"]]:
+        """Surprisal of every token of each document after its first, in nats, each given the tokens before it.
+
+        With `order`, as the model of that lower order, whose counts are among these.
+        """
+        order = self.order if order is None else order
+        if not 0 <= order <= self.order:
+            raise ValueError(f"order={order} is none that was counted; they go from 0 to {self.order}")
         nats = []
         for document in documents:
             ids = [int(token) for token in document]
-            reach = max(self.order - 1, 0)
-            nats.append(np.array([-math.log(self.probability(ids[max(0, i - reach):i], ids[i]))
+            if order == 0:
+                nats.append(np.full(len(ids) - 1, math.log(self.vocab_size)))
+                continue
+            nats.append(np.array([-math.log(self.probability(ids[max(0, i - order + 1):i], ids[i]))
                                   for i in range(1, len(ids))]))
         return nats

@@ -8,6 +8,7 @@
 
 import json
 import math
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,8 @@ class RunFolder:
         found = [file.name for file in files if file.exists()]
         if found and not overwrite:
             raise FileExistsError(f"{self.path} already holds a run ({', '.join(found)}). To go on with it: "
-                                  f"{self.how_to_resume}. To replace it: overwrite=True. To keep it: another folder")
+                                  f"{self.how_to_resume}. To replace it: --overwrite, or overwrite=True. To keep it: "
+                                  "another folder")
         for file in files:
             file.unlink(missing_ok=True)
         self._write(self.log, ",".join(COLUMNS) + "\n")
@@ -70,6 +72,8 @@ class RunFolder:
         fields = ["" if math.isnan(value) else repr(value) for value in row]  # repr: floats read back exactly
         with self.saving(), open(self.log, "a") as file:
             file.write(",".join(fields) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # the row before the checkpoint of its step, also on the disk
 
     def cut_log(self, step: int) -> None:
         """Drop the rows after `step`, and a last line that was never finished."""

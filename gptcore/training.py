@@ -224,8 +224,8 @@ class Run:
 
     def write_config(self) -> None:
         """Write config.json: the settings, and on what they ran."""
-        version = getattr(gptcore, "__version__", "unknown")
-        self.folder.write_config(self.settings | {"machine": {"gptcore": version} | environment_report(self.device)})
+        machine = {"gptcore": gptcore.__version__} | environment_report(self.device)
+        self.folder.write_config(self.settings | {"machine": machine})
 
 
 class CtrlC:

@@ -127,6 +127,7 @@ def test_a_batch_is_a_function_of_seed_step_and_micro(seed, step, micro):
     elsewhere = Batches(documents, 8, 16, seed + 1)
     for changed in (one.batch(step + 1, micro), one.batch(step, micro + 1), elsewhere.batch(step, micro)):
         assert not torch.equal(one.batch(step, micro)[0], changed[0])
+    assert not torch.equal(one.batch(step, micro + 1)[0], one.batch(step + 1, micro)[0])
 
 
 @pytest.mark.parametrize(

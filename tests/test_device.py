@@ -137,6 +137,7 @@ def test_seeds_reach_all_three_generators():
     other = draw()
     seed_everything(5)
     assert draw() == first and all(a != b for a, b in zip(first, other))
+    seed_everything(0), seed_everything(2**32 - 1)
     for seed in (-1, 2**32):
         with pytest.raises(ValueError, match="out of range"):
             seed_everything(seed)
@@ -154,6 +155,11 @@ def test_threads(monkeypatch):
         assert 1 <= set_threads() == torch.get_num_threads()
         monkeypatch.setattr(device_module.os, "sched_getaffinity", lambda pid: {0, 5, 7, 8, 9}, raising=False)
         assert set_threads() == 5
+        monkeypatch.delattr(device_module.os, "sched_getaffinity")  # as on a Mac
+        monkeypatch.setattr(device_module.os, "cpu_count", lambda: 4)
+        assert set_threads() == 4
+        monkeypatch.setattr(device_module.os, "cpu_count", lambda: None)
+        assert set_threads() == 1
         with pytest.raises(ValueError, match="threads=0"):
             set_threads(0)
     finally:

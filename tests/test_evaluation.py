@@ -102,8 +102,10 @@ def test_window_loss_is_the_mean_over_targets(model, documents):
 def test_window_loss_has_the_textbook_error_for_windows_of_one_length(model):
     documents = list(np.random.default_rng(1).integers(0, 11, (12, 7)))
     means = [nats.mean() for nats in token_nats(model, documents)]
-    loss, error = window_loss(model, validation_windows(documents, 6))
-    assert loss == pytest.approx(np.mean(means)) and error == pytest.approx(np.std(means, ddof=1) / math.sqrt(12))
+    for n in (2, 12):
+        loss, error = window_loss(model, validation_windows(documents[:n], 6))
+        assert loss == pytest.approx(np.mean(means[:n]))
+        assert error == pytest.approx(np.std(means[:n], ddof=1) / math.sqrt(n))
     assert math.isnan(window_loss(model, validation_windows(documents[:1], 6))[1])
 
 

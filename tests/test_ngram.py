@@ -50,7 +50,9 @@ def test_against_an_independent_recursion(texts, order):
         return n / (n + d) * followers[token] / n + d / (n + d) * p(shorter, token)
 
     model = NGram(order, 5).fit(texts)
+    longer = NGram(4, 5).fit(texts)
     for text in texts:
+        np.testing.assert_array_equal(model.token_nats([text])[0], longer.token_nats([text], order=order)[0])
         expected = [-math.log(p(tuple(text[max(0, i - order + 1):i]), text[i])) for i in range(1, len(text))]
         np.testing.assert_allclose(model.token_nats([text])[0], expected, rtol=1e-9)
 
@@ -68,3 +70,8 @@ def test_longer_context_wins_where_there_is_enough_text():
 def test_bad_sizes_are_refused(order, vocab_size):
     with pytest.raises(ValueError, match=f"order={order}"):
         NGram(order, vocab_size)
+
+
+def test_an_order_that_was_not_counted_is_refused():
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        NGram(2, 3).fit([[0, 1]]).token_nats([[0, 1]], order=3)

@@ -19,7 +19,7 @@ from gptcore.checkpoint import State, load_checkpoint, save_checkpoint
 from gptcore.device import Device
 from gptcore.gpt import GPT, GPTConfig
 from gptcore.runs import RunFolder
-from gptcore.training import TrainConfig, train
+from gptcore.training import TrainConfig, fingerprint, train
 
 ROOT = Path(__file__).parent.parent
 CONFIG = TrainConfig(steps=4, batch_size=3, learning_rate=0.01, schedule="constant", eval_every=2, eval_windows=4)
@@ -166,6 +166,13 @@ def test_a_changed_run_is_refused_naming_every_difference(tmp_path, change, name
     assert all(name in str(refusal.value) for name in named)
     assert str(refusal.value).count(" was ") == len(named)
     assert files == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_fingerprint_knows_every_id_the_order_and_the_split():
+    a, b, c = np.array([1, 2, 3]), np.array([1, 2, 4]), np.array([1, 2])
+    sets = [([a], [b]), ([b], [a]), ([a], [a]), ([a, b], []), ([c, np.array([3, 1, 2, 4])], []), ([np.append(a, b)], [])]
+    assert len({fingerprint(*each) for each in sets}) == len(sets)
+    assert fingerprint([a]) == fingerprint([a.astype(np.uint16)])
 
 
 def test_more_steps_go_on_as_one_long_run_unless_under_a_cosine(tmp_path):

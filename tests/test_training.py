@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from gptcore.batches import IGNORE, Batches, validation_windows
+from gptcore.checkpoint import load_checkpoint
 from gptcore.device import Device
 from gptcore.evaluation import window_loss
 from gptcore.gpt import GPT, GPTConfig, load_weights
@@ -177,11 +178,12 @@ def test_the_global_random_state_is_not_touched(tmp_path):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_the_seed_decides_dropout_and_batches(tmp_path):
+def test_only_the_seed_decides_dropout_and_batches(tmp_path):
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        torch.rand(len(weights))  # what was drawn before does not matter
         model = new_model(dropout=0.5)
+        model.train(name != "b")  # it does not matter that a model comes in eval mode
+        torch.rand(len(weights))  # nor what was drawn before
         config = TrainConfig(steps=3, batch_size=4, seed=seed)
         train(model, documents(), documents(1), config, tmp_path / name, device=CPU, progress=False)
         weights.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
@@ -209,20 +211,23 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
     assert all(torch.isfinite(p).all() for p in load_weights(tmp_path / "best.safetensors").parameters())
 
 
-@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("where", ["loss", "gradient", "both"])
 def test_the_step_that_breaks_changes_no_weight(tmp_path, where):
     run = run_of(tmp_path)
     run.step()
     before = [parameter.clone() for parameter in run.model.parameters()]
     saved = (tmp_path / "last.safetensors").read_bytes()
-    if where == "loss":
-        run.model.final_norm.bias.data[0] = math.nan
-    else:
+    if where == "loss":  # -infinity for a target costs infinity, with finite gradients
+        run.model.register_forward_hook(lambda model, ids, logits: logits.index_fill(2, torch.arange(4), -math.inf))
+    elif where == "gradient":
         run.model.final_norm.weight.register_hook(lambda gradient: gradient * math.inf)
-    with pytest.raises(Diverged, match=r"the loss is .* and the gradient norm (nan|inf) in step 1 at rate 0.01"):
+    else:
+        run.model.final_norm.bias.data[0] = math.nan
+    loss, norm = {"loss": ("inf", r"\d"), "gradient": (r"\d", "nan|inf"), "both": ("nan", "nan")}[where]
+    with pytest.raises(Diverged, match=rf"the loss is ({loss}).* and the gradient norm ({norm}).* in step 1 at rate 0.01"):
         run.step()
     changed = [not torch.equal(a, b) for a, b in zip(before, run.model.parameters())]
-    assert sum(changed) == (where == "loss")  # only the one broken here
+    assert sum(changed) == (where == "both")  # only the one broken here
     assert (tmp_path / "last.safetensors").read_bytes() == saved
 
 
@@ -315,7 +320,9 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, capfd):
         try:
             train(model, documents(), documents(1), config, stopped, device=CPU, progress=False, overwrite=True)
         except Interrupted as stop:
-            assert "of 8, and saved" in str(stop) and f"train --resume '{tmp_path}/it'\"'\"'s stopped'" in str(stop)
+            step = load_checkpoint(stopped / "last.safetensors").state.step
+            assert f"after step {step} of 8, and saved" in str(stop)
+            assert f"train --resume '{tmp_path}/it'\"'\"'s stopped'" in str(stop)
             resume = dict(device=CPU, progress=False, resume=True)
             train(new_model(dropout=0.3), documents(), documents(1), config, stopped, **resume)
         else:

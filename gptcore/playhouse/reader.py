@@ -47,8 +47,9 @@ def known_words() -> set[str]:
     return listed | {f"{word}s" for word in listed} | fixed | set(DETERMINERS) | set(FIXED_WORDS.split())
 
 
-FIXED_WORDS = """after before beware bury hail hide kiss marry mind praise save sell steal swallow teach trust the a an for in
-at on cast ate has have lies clock strikes bong epilogue bow voices he she his her its their is are am i this that every"""
+FIXED_WORDS = """after before beware bury hail hide kiss marry mind praise save sell steal swallow teach trust the a an for
+in at on cast ate has have lies clock strikes bong epilogue bow voices he she his her its their is are am i this that
+every"""
 KNOWN_WORDS = known_words()
 
 

@@ -1,0 +1,222 @@
+"""The command line: python -m gptcore run | train | sample | tokenize | evaluate | info. Each has its own --help."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+
+from gptcore import corpora
+from gptcore.device import choose_device, environment_report, set_threads
+from gptcore.experiment import Experiment, make_tokenizer, report, resume, start
+from gptcore.gpt import PRESETS, count_parameters
+from gptcore.sampling import sample_text
+from gptcore.schedule import SCHEDULES, TrainConfig
+from gptcore.training import Diverged, Interrupted
+
+RUN = Path("runs/playhouse")
+# What about two minutes on two CPU cores buy on the Playhouse.
+DEFAULTS = {"corpus": "playhouse", "tokenizer": "bpe:4096", "preset": "small"}
+TRAIN = TrainConfig(steps=900, batch_size=8, learning_rate=3e-3, warmup=50, eval_every=100, eval_windows=64)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 when it went well, 1 after an error it could name, 130 after Ctrl-C."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.threads:
+            set_threads(options.threads)
+        options.command(options)
+    except Interrupted as interrupted:
+        print(f"\n{interrupted}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output has read enough
+        sys.stderr.close()
+        return 0
+    except (ValueError, OSError, Diverged) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    top = argparse.ArgumentParser(prog="python -m gptcore", description="Train a small GPT, measure it, read what it writes.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function, name: str, text: str, device: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text + ".", epilog=function.__doc__,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub.set_defaults(command=function, threads=None)
+        if device:
+            sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+            sub.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (auto)")
+            sub.add_argument("--threads", type=int, metavar="N", help="CPU threads (as many as there are cores)")
+        sub.add_argument("--quiet", action="store_true", help="no progress bars")
+        return sub
+
+    sub = command(run, "run", "train a small GPT on the embedded corpus, then measure it")
+    sub.add_argument("--out", type=Path, default=RUN, help=f"the run folder ({RUN})")
+    sub.add_argument("--again", action="store_true", help="train anew, even if the folder holds a finished run")
+    sub.add_argument("--steps", type=int, default=TRAIN.steps, help=f"optimizer steps ({TRAIN.steps})")
+
+    sub = command(train, "train", "train a GPT on any text")
+    sub.add_argument("--corpus", default=DEFAULTS["corpus"],
+                     help=f"a name ({', '.join(corpora.KNOWN)}), a .txt file or a folder of them ({DEFAULTS['corpus']})")
+    sub.add_argument("--out", type=Path, help="the run folder (runs/CORPUS)")
+    sub.add_argument("--tokenizer", default=DEFAULTS["tokenizer"],
+                     help=f"characters, bpe:SIZE or the path of a saved one ({DEFAULTS['tokenizer']})")
+    sub.add_argument("--preset", choices=PRESETS, default=DEFAULTS["preset"], help=f"the model ({DEFAULTS['preset']})")
+    sub.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder; all else is as it began")
+    sub.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
+    group = sub.add_argument_group("the model, where it differs from the preset")
+    for name in ("block_size", "n_layer", "n_head", "n_embd", "head_size"):
+        group.add_argument(flag(name), type=int, metavar="N")
+    group.add_argument("--dropout", type=float, metavar="P")
+    group.add_argument("--activation", choices=("gelu", "relu"))
+    group = sub.add_argument_group("the training")
+    for field in dataclasses.fields(TRAIN):
+        default = getattr(TRAIN, field.name)
+        if field.name == "schedule":
+            group.add_argument("--schedule", choices=SCHEDULES, default=default, help=f"({default})")
+        elif field.name == "warmup":
+            group.add_argument("--warmup", type=int, metavar="N", help="(a tenth of the steps, at most 50)")
+        elif field.name == "betas":
+            group.add_argument("--betas", type=float, nargs=2, default=default, metavar="B", help=str(default))
+        else:
+            kind = float if field.name == "min_learning_rate" else type(default)
+            group.add_argument(flag(field.name), type=kind, default=default, metavar="N",
+                               help="(a tenth of the learning rate)" if default is None else f"({default:g})")
+
+    sub = command(sample, "sample", "let a trained model write")
+    sub.add_argument("run", type=Path, help="a run folder")
+    sub.add_argument("--prompt", default="", help="how the text begins (at the start of a document)")
+    sub.add_argument("--tokens", type=int, default=400, help="how many at most (400)")
+    sub.add_argument("--temperature", type=float, default=1.0, help="below 1: safer, above: wilder, 0: the likeliest (1)")
+    sub.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
+    sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up P only")
+    sub.add_argument("--seed", type=int, default=1, help="the same seed writes the same text (1)")
+
+    sub = command(tokenize, "tokenize", "train a tokenizer and look at what it does", device=False)
+    sub.add_argument("--corpus", default=DEFAULTS["corpus"], help=f"as in train ({DEFAULTS['corpus']})")
+    sub.add_argument("--tokenizer", default=DEFAULTS["tokenizer"], help=f"as in train ({DEFAULTS['tokenizer']})")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="save it here (JSON)")
+    sub.add_argument("--text", help="show how this text is cut (the beginning of the validation text)")
+
+    sub = command(evaluate, "evaluate", "place a trained model on the ladder")
+    sub.add_argument("run", type=Path, help="a run folder")
+    sub.add_argument("--figures", type=Path, metavar="FOLDER", help="where the figures go (figures in the run folder)")
+
+    command(info, "info", "show the machine, the presets and the corpora")
+    return top
+
+
+def default_warmup(steps: int) -> int:
+    return min(TRAIN.warmup, steps // 10)
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def run(options: argparse.Namespace) -> None:
+    """The folder can be used again: a run that was stopped goes on where it was, a finished one is only measured again."""
+    device = announce(options)
+    config = dataclasses.replace(TRAIN, steps=options.steps, warmup=default_warmup(options.steps))
+    progress = not options.quiet
+    if (options.out / "last.safetensors").exists() and not options.again:
+        print(f"{options.out} holds a run already: it goes on from its last checkpoint (--again trains anew)")
+        experiment = resume(options.out, device=device, progress=progress)
+    else:
+        experiment = start(options.out, DEFAULTS["corpus"], DEFAULTS["tokenizer"], PRESETS[DEFAULTS["preset"]], config,
+                           device=device, overwrite=True, progress=progress)
+    conclude(experiment, options, device)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Examples:
+      python -m gptcore train --corpus my_text.txt --out runs/mine
+      python -m gptcore train --corpus tinyshakespeare --tokenizer characters --steps 2000
+      python -m gptcore train --resume runs/mine"""
+    device = announce(options)
+    if options.resume:
+        experiment = resume(options.resume, device=device, progress=not options.quiet)
+    else:
+        names = ("block_size", "n_layer", "n_head", "n_embd", "head_size", "dropout", "activation")
+        changed = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        model = dataclasses.replace(PRESETS[options.preset], **changed)
+        fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
+        fields["warmup"] = default_warmup(options.steps) if options.warmup is None else options.warmup
+        out = options.out or Path("runs") / Path(options.corpus).stem
+        experiment = start(out, options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields), device=device,
+                           overwrite=options.overwrite, progress=not options.quiet)
+    print(f"{experiment.corpus}\nBest validation loss {experiment.log()['val_loss'].min():.4f} nats per token on fixed "
+          f"windows. In {experiment.folder.path}: log.csv, best and last checkpoint.\n"
+          f"To measure it: python -m gptcore evaluate {experiment.folder.path}\n"
+          f"To read it:    python -m gptcore sample {experiment.folder.path}")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Every rung is scored on every byte of the validation text. The floor is known for the Playhouse only."""
+    conclude(Experiment.open(options.run), options, choose_device(options.device, options.precision))
+
+
+def conclude(experiment: Experiment, options: argparse.Namespace, device) -> None:
+    """Measure, print, and say what lies where."""
+    found = report(experiment, figures=getattr(options, "figures", None), device=device, progress=not options.quiet)
+    print(f"\n{experiment.corpus}\n\n{found}\n")
+    folder = experiment.folder
+    print(f"log         {folder.log}\ncheckpoints {folder.best} (lowest validation loss), {folder.last} (to go on)")
+    print("figures     " + ", ".join(map(str, found.figures)))
+    print(f"more text   python -m gptcore sample {folder.path}")
+
+
+def sample(options: argparse.Namespace) -> None:
+    """The text streams to the console as it is written; Ctrl-C stops it."""
+    experiment = Experiment.open(options.run)
+    device = choose_device(options.device, options.precision)
+    generator = torch.Generator().manual_seed(options.seed)
+    print(options.prompt, end="", flush=True)
+    for piece in sample_text(experiment.model().to(device.device), experiment.tokenizer, options.prompt, options.tokens,
+                             temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, generator=generator):
+        print(piece, end="", flush=True)
+    print()
+
+
+def tokenize(options: argparse.Namespace) -> None:
+    """Example: python -m gptcore tokenize --corpus my_texts/ --tokenizer bpe:2000 --out my_tokenizer.json"""
+    corpus = corpora.load(options.corpus)
+    tokenizer = make_tokenizer(options.tokenizer, corpus, progress=not options.quiet)
+    tokens = sum(len(tokenizer.encode(text)) for text in corpus.validation)
+    print(f"{corpus}\n{tokenizer}, {corpus.validation_bytes / tokens:.2f} bytes per token of the validation text")
+    text = options.text if options.text is not None else corpus.validation[0][:200]
+    print("|".join(tokenizer.decode([token]).replace("\n", "\\n") for token in tokenizer.encode(text)))
+    if options.out:
+        tokenizer.save(options.out)
+        print(f"saved to {options.out}; train with it: python -m gptcore train --tokenizer {options.out}")
+
+
+def info(options: argparse.Namespace) -> None:
+    """Sizes of presets count their own vocabulary; train replaces it by the tokenizer's."""
+    for name, value in environment_report(choose_device(options.device, options.precision)).items():
+        print(f"{name:12} {value}")
+    print("\npreset            parameters  layers  heads  width  block  vocabulary")
+    for name, config in PRESETS.items():
+        print(f"{name:16} {sum(count_parameters(config).values()):>11,} {config.n_layer:>7} {config.n_head:>6} "
+              f"{config.n_embd:>6} {config.block_size:>6} {config.vocab_size:>11,}")
+    print("\ncorpora: " + ", ".join(corpora.KNOWN) + "; or a .txt file, or a folder of them")
+
+
+def announce(options: argparse.Namespace):
+    """Choose the device and say why."""
+    device = choose_device(options.device, options.precision)
+    print(f"on {device}")
+    return device
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""A run from beginning to end: text, tokenizer, model, training, report. What the command line and the notebooks call."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from gptcore import corpora, plots
+from gptcore.checkpoint import State, load_checkpoint
+from gptcore.corpora import Corpus
+from gptcore.device import Device, choose_device
+from gptcore.evaluation import byte_nats
+from gptcore.files import atomic_write
+from gptcore.gpt import GPT, GPTConfig, load_weights
+from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder
+from gptcore.playhouse import Verdict, judge
+from gptcore.runs import RunFolder
+from gptcore.sampling import sample_text
+from gptcore.schedule import TrainConfig
+from gptcore.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, encode_document, load_tokenizer
+from gptcore.training import train
+
+__all__ = ["Experiment", "Report", "make_tokenizer", "report", "resume", "start"]
+
+
+def make_tokenizer(name: str, corpus: Corpus, progress: bool = True) -> Tokenizer:
+    """Train or load a tokenizer: `characters`, `bpe:4096` (any size from 257 up), or the path of a saved one.
+
+    BPE learns from the training documents alone. The alphabet of `characters` is that of both sides: a letter that
+    only the validation text holds could not be encoded.
+    """
+    if name == "characters":
+        return CharTokenizer.train([*corpus.train, *corpus.validation])
+    kind, _, size = name.partition(":")
+    if kind == "bpe" and size.isdigit():
+        return BPETokenizer.train(corpus.train, int(size), progress=progress)
+    if Path(name).is_file():
+        return load_tokenizer(name)
+    raise ValueError(f"{name!r} is no tokenizer: write characters, bpe:SIZE (as in bpe:4096) or the path of a saved one")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run folder with its text and tokenizer; the weights are read from the folder when they are needed."""
+
+    folder: RunFolder
+    corpus: Corpus
+    tokenizer: Tokenizer
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Experiment":
+        """Open the folder that `start` made. Raises ValueError when it is none, or when its text has changed since."""
+        run = RunFolder(folder)
+        about = run.path / "experiment.json"
+        if not about.is_file():
+            raise ValueError(f"{run.path} is no run folder (it has no {about.name}); make one with python -m gptcore train")
+        settings = json.loads(about.read_text(encoding="utf-8"))
+        corpus = corpora.load(settings["corpus"])
+        if corpus.validation_hash != settings["validation_sha256"]:
+            raise ValueError(f"the validation text of {settings['corpus']} was {settings['validation_sha256']} when the run "
+                             f"began and is {corpus.validation_hash} now; bring the old text back, or train anew")
+        return cls(run, corpus, load_tokenizer(run.path / "tokenizer.json"))
+
+    @property
+    def train_documents(self) -> list[np.ndarray]:
+        """The encoded training documents."""
+        return [encode_document(self.tokenizer, text) for text in self.corpus.train]
+
+    @property
+    def validation_documents(self) -> list[np.ndarray]:
+        """The encoded validation documents."""
+        return [encode_document(self.tokenizer, text) for text in self.corpus.validation]
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Bytes of validation text per predicted token: how to turn a loss by token into one by byte."""
+        return self.corpus.validation_bytes / sum(len(document) - 1 for document in self.validation_documents)
+
+    def log(self) -> pd.DataFrame:
+        """The log of the run, one row per evaluation."""
+        return pd.read_csv(self.folder.log)
+
+    def model(self) -> GPT:
+        """The model with the lowest validation loss of the run."""
+        if not self.folder.best.exists():
+            raise ValueError(f"{self.folder.path} has no weights yet; to train: {self.folder.how_to_resume}")
+        return load_weights(self.folder.best)
+
+    def train(self, model: GPT, config: TrainConfig, device: Device, go_on: bool, progress: bool) -> State:
+        """Train to the end, from the beginning or from the last checkpoint."""
+        return train(model, self.train_documents, self.validation_documents, config, self.folder.path, device=device,
+                     resume=go_on, overwrite=True, progress=progress, bytes_per_token=self.bytes_per_token)
+
+
+def start(
+    folder: str | Path,
+    corpus: str,
+    tokenizer: str,
+    model: GPTConfig,
+    config: TrainConfig,
+    *,
+    device: Device | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Experiment:
+    """Train a new model from a corpus into a folder. Its vocabulary is the tokenizer's, whatever `model` says."""
+    text = corpora.load(corpus)
+    run = RunFolder(folder)
+    run.empty(overwrite)  # before the tokenizer is trained: a folder in use is refused at once
+    if Path(corpus).exists() and corpus not in corpora.KNOWN:
+        corpus = str(Path(corpus).resolve())  # to be found again from another folder
+    experiment = Experiment(run, text, make_tokenizer(tokenizer, text, progress))
+    experiment.tokenizer.save(run.path / "tokenizer.json")
+    about = {"corpus": corpus, "validation_sha256": text.validation_hash, "tokenizer": tokenizer}
+    with atomic_write(run.path / "experiment.json") as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    model = dataclasses.replace(model, vocab_size=experiment.tokenizer.vocab_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        gpt = GPT(model)
+    experiment.train(gpt, config, device or choose_device(), go_on=False, progress=progress)
+    return experiment
+
+
+def resume(folder: str | Path, *, device: Device | None = None, progress: bool = True) -> Experiment:
+    """Go on with the run in a folder, exactly; a run that had ended is left as it is."""
+    experiment = Experiment.open(folder)
+    if not experiment.folder.last.exists():
+        raise ValueError(f"{experiment.folder.path} was stopped before its first checkpoint; start it anew with --overwrite")
+    settings = load_checkpoint(experiment.folder.last).settings
+    model, config = GPT(GPTConfig.from_dict(settings["model"])), TrainConfig.from_dict(settings["train"])
+    experiment.train(model, config, device or choose_device(), go_on=True, progress=progress)
+    return experiment
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came out of a run: its place on the ladder, its gap to the grammar by kind, a sample and what to say of it."""
+
+    ladder: pd.DataFrame
+    gap: pd.DataFrame | None  # None where the floor is not known
+    sample: str
+    verdict: Verdict | None
+    figures: list[Path]
+
+    def __str__(self) -> str:
+        shown = self.ladder.drop(columns=[] if "floor" in self.ladder.index else "above lowest")
+        shown = shown.rename(columns={"above lowest": "% above the floor"})
+        parts = ["The ladder, all on the same validation bytes:\n", table(shown, {"% above the floor": 1})]
+        if self.gap is not None:
+            total = self.gap.sum().rename("sum").to_frame().T
+            parts += ["\nBits per byte by kind of structure; what the GPT has not learned is the gap:\n",
+                      table(pd.concat([self.gap, total]).rename(columns={"share": "% of the gap"}), {"% of the gap": 1})]
+        parts += ["\nA sample:\n", self.sample]
+        if self.verdict is not None:
+            parts += ["What the line reader says of it:\n", str(self.verdict)]
+        return "\n".join(parts)
+
+
+def table(frame: pd.DataFrame, decimals: dict[str, int]) -> str:
+    """A table for the console, four decimals unless a column says otherwise."""
+    formats = {name: f"{{:.{decimals.get(name, 4)}f}}".format for name in frame.columns}
+    return frame.to_string(formatters=formats, col_space=10)
+
+
+def report(
+    experiment: Experiment,
+    *,
+    figures: str | Path | None = None,
+    seed: int = 1,
+    device: Device | None = None,
+    progress: bool = True,
+) -> Report:
+    """Score the best model of a run on the whole validation text, beside the counting models and the floor.
+
+    Figures go to the folder `figures` (default: `figures` within the run).
+    """
+    device = device or choose_device()
+    corpus, tokenizer = experiment.corpus, experiment.tokenizer
+    model = experiment.model().to(device.device)
+    ours = byte_nats(model, experiment.validation_documents, tokenizer, device=device, progress=progress)
+    derivations = floor(corpus.validation)
+    rungs = counting_rungs(corpus.train, corpus.validation) | {"GPT": ours}
+    gap = None
+    if derivations is not None:
+        rungs["floor"] = [derivation.nats for derivation in derivations]
+        gap = gap_by_kind(ours, derivations)
+    rows = ladder(rungs)
+    generator = torch.Generator().manual_seed(seed)
+    sample = "".join(sample_text(model, tokenizer, max_new_tokens=400, generator=generator))
+    place = Path(figures) if figures else experiment.folder.path / "figures"
+    lowest = rows.loc["floor", "bits per byte"] if gap is not None else None
+    drawn = {"loss.png": plots.loss_curves(experiment.log(), experiment.bytes_per_token, lowest),
+             "ladder.png": plots.ladder_bars(rows)}
+    if gap is not None:
+        drawn["gap.png"] = plots.gap_bars(gap)
+    files = [plots.save(figure, place / name) for name, figure in drawn.items()]
+    return Report(rows, gap, sample, judge(sample) if gap is not None else None, files)

@@ -1,0 +1,84 @@
+"""The ladder: models in bits per byte over the same bytes, the grammar's floor below them. Climbed from chapter 01 on."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from gptcore import playhouse
+from gptcore.evaluation import bits_per_byte
+from gptcore.ngram import NGram
+
+__all__ = ["COUNTING", "counting_rungs", "floor", "gap_by_kind", "ladder"]
+
+COUNTING = {"uniform": 0, "unigram": 1, "bigram": 2, "5-gram": 5}  # rung -> order of the NGram that stands on it
+ENOUGH = 2_000_000  # bytes of training text that the rungs count; more would be slow and change little
+
+Nats = Sequence[Float[np.ndarray, "_"]]  # one array per document, one surprisal per byte
+
+
+def counting_rungs(
+    train: Sequence[str], validation: Sequence[str], orders: Mapping[str, int] = COUNTING
+) -> dict[str, list[Float[np.ndarray, "_"]]]:
+    """Count n-grams of bytes in the training text and return their surprisal of every validation byte, in nats.
+
+    The first byte of a document is predicted too, from a sign for the beginning. The alphabet are the bytes that occur.
+    """
+    alphabet = sorted(set("".join(train).encode()) | set("".join(validation).encode()))
+    place = {byte: i for i, byte in enumerate(alphabet)}
+    start = len(alphabet)
+    kept, size = [], 0
+    for text in train:
+        if size < ENOUGH:
+            kept.append([start, *(place[byte] for byte in text.encode()[:ENOUGH - size])])
+            size += len(kept[-1])
+    judged = [[start, *(place[byte] for byte in text.encode())] for text in validation]
+    model = NGram(max(orders.values()), len(alphabet)).fit(kept)
+    return {name: model.token_nats(judged, order) for name, order in orders.items()}
+
+
+def floor(documents: Sequence[str]) -> list[playhouse.Derivation] | None:
+    """What the grammar knows about each document; None for text that it did not write, whose floor nobody knows."""
+    derivations = []
+    for text in documents:
+        derivations.append(playhouse.score(text))
+        if derivations[-1].left_at is not None:
+            return None
+    return derivations
+
+
+def ladder(rungs: Mapping[str, Nats]) -> pd.DataFrame:
+    """A table of rungs, highest loss first: bits per byte, standard error, and percent above the lowest.
+
+    >>> print(ladder({"one bit": [np.full(8, math.log(2))] * 10, "two": [np.full(8, math.log(4))] * 10}))
+             bits per byte  error  above lowest
+    two                2.0    0.0         100.0
+    one bit            1.0    0.0           0.0
+    """
+    scores = {name: bits_per_byte(nats) for name, nats in rungs.items()}
+    lowest = min(score.value for score in scores.values())
+    table = pd.DataFrame({"bits per byte": {name: score.value for name, score in scores.items()},
+                          "error": {name: score.error for name, score in scores.items()},
+                          "above lowest": {name: 100 * (score.value / lowest - 1) for name, score in scores.items()}})
+    return table.sort_values("bits per byte", ascending=False)
+
+
+def gap_by_kind(nats: Nats, derivations: Sequence[playhouse.Derivation]) -> pd.DataFrame:
+    """Where a model loses bits to the grammar: bits per byte by kind of structure, each over all bytes of the text.
+
+    A column adds up to its total: `floor` to the grammar's bits per byte, `model` to the model's, `gap` to the model's
+    whole gap, and `share` to 100 % of that gap. A kind can have a negative gap: by luck, on a text that is short.
+    Raises ValueError when model and grammar did not see the same bytes.
+    """
+    ours, exact = np.concatenate([*nats]), np.concatenate([derivation.nats for derivation in derivations])
+    kinds = np.concatenate([derivation.kinds for derivation in derivations])
+    if len(ours) != len(exact):
+        raise ValueError(f"not the same text: the model was scored on {len(ours)} bytes, the grammar on {len(exact)}")
+    bits = len(exact) * math.log(2)
+    table = pd.DataFrame({name: {kind: values[kinds == kind].sum() / bits for kind in playhouse.KINDS}
+                          for name, values in (("floor", exact), ("model", ours))})
+    table["gap"] = table["model"] - table["floor"]
+    table["share"] = 100 * table["gap"] / table["gap"].sum()
+    return table

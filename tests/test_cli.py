@@ -1,0 +1,166 @@
+"""The command line as a person uses it, in a process of its own: train, resume, evaluate, sample, and what goes wrong."""
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gptcore import playhouse
+from gptcore.__main__ import main, parser
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--tokenizer", "bpe:300", "--preset", "tiny", "--n-layer", "1", "--n-embd", "16", "--block-size", "64",
+         "--steps", "6", "--eval-every", "3", "--eval-windows", "8", "--batch-size", "4"]
+
+
+def gptcore(*arguments, cwd, **options):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GPTCORE_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-m", "gptcore", *map(str, arguments)], cwd=cwd, env=environment, text=True,
+                          capture_output=True, timeout=300, **options)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A folder of twelve scenes, and a run trained on it."""
+    folder = tmp_path_factory.mktemp("a place with spaces")
+    (folder / "texts").mkdir()
+    for seed in range(12):
+        (folder / "texts" / f"{seed:02}.txt").write_text(playhouse.write(seed))
+    done = gptcore("train", "--corpus", "texts", "--out", "my run", *SMALL, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_train_leaves_all_that_is_needed(texts):
+    names = {path.name for path in (texts / "my run").iterdir()}
+    assert names == {"experiment.json", "config.json", "tokenizer.json", "log.csv", "last.safetensors", "best.safetensors"}
+    rows = list(csv.DictReader((texts / "my run" / "log.csv").open()))
+    assert [row["step"] for row in rows] == ["0", "3", "6"]
+    assert json.loads((texts / "my run" / "config.json").read_text())["model"]["n_embd"] == 16
+
+
+def test_evaluate_prints_ladder_gap_sample_and_verdict(texts):
+    done = gptcore("evaluate", "my run", "--quiet", cwd=texts)
+    assert done.returncode == 0, done.stderr
+    for word in ("uniform", "unigram", "bigram", "5-gram", "GPT", "floor", "% above the floor", *playhouse.KINDS, "sum",
+                 "A sample", "line reader", "log.csv", "best.safetensors", "sha256"):
+        assert word in done.stdout, word
+    drawn = {path.name for path in (texts / "my run" / "figures").iterdir()}
+    assert drawn == {"loss.png", "ladder.png", "gap.png"}
+    assert str(texts) not in done.stdout
+
+
+def test_evaluate_on_other_text_has_no_floor(texts):
+    (texts / "other.txt").write_text("It was a dark and stormy night, and the rain fell in torrents. " * 60)
+    done = gptcore("train", "--corpus", "other.txt", "--out", "other", *SMALL, cwd=texts)
+    assert done.returncode == 0, done.stderr
+    done = gptcore("evaluate", "other", "--quiet", cwd=texts)
+    assert done.returncode == 0, done.stderr
+    assert "GPT" in done.stdout and "floor" not in done.stdout and "line reader" not in done.stdout
+    assert not (texts / "other" / "figures" / "gap.png").exists()
+
+
+def test_sample_is_the_same_for_the_same_seed_and_begins_with_the_prompt(texts):
+    first, again, other = (gptcore("sample", "my run", "--prompt", "Ada: ", "--tokens", 30, "--seed", seed, cwd=texts).stdout
+                           for seed in (1, 1, 2))
+    assert first == again != other and first.startswith("Ada: ")
+
+
+def test_a_folder_in_use_is_not_overwritten_unless_told(texts):
+    before = (texts / "my run" / "last.safetensors").read_bytes()
+    done = gptcore("train", "--corpus", "texts", "--out", "my run", *SMALL, cwd=texts)
+    assert done.returncode == 1 and "--resume 'my run'" in done.stderr and "--overwrite" in done.stderr
+    assert (texts / "my run" / "last.safetensors").read_bytes() == before
+    done = gptcore("train", "--corpus", "texts", "--out", "my run", "--overwrite", *SMALL, cwd=texts)
+    assert done.returncode == 0, done.stderr
+    assert (texts / "my run" / "last.safetensors").read_bytes() == before  # the same run again, bit for bit
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(texts):
+    """Interrupted and resumed, the run ends as one that was never interrupted."""
+    long = [*SMALL, "--steps", "400", "--eval-every", "100"]
+    whole = gptcore("train", "--corpus", "texts", "--out", "whole", *long, cwd=texts)
+    assert whole.returncode == 0, whole.stderr
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "gptcore", "train", "--corpus", "texts", "--out", "cut", *long],
+                               cwd=texts, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (texts / "cut" / "last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and "--resume cut" in said, said
+    assert int(re.search(r"after step (\d+) of 400", said)[1]) < 400
+    done = gptcore("train", "--resume", "cut", cwd=texts)
+    assert done.returncode == 0, done.stderr
+    assert (texts / "cut" / "best.safetensors").read_bytes() == (texts / "whole" / "best.safetensors").read_bytes()
+    strip = [[row[:-1] for row in csv.reader((texts / name / "log.csv").open())] for name in ("cut", "whole")]
+    assert strip[0] == strip[1]
+
+
+def test_a_corpus_that_changed_is_noticed(texts):
+    (texts / "changing.txt").write_text("one two three four five six seven eight nine ten " * 40)
+    assert gptcore("train", "--corpus", "changing.txt", "--out", "changing", *SMALL, cwd=texts).returncode == 0
+    (texts / "changing.txt").write_text("ten nine eight seven six five four three two one " * 40)
+    done = gptcore("evaluate", "changing", cwd=texts)
+    assert done.returncode == 1 and "bring the old text back" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["evaluate", "nowhere"], "is no run folder"),
+    (["sample", "nowhere"], "is no run folder"),
+    (["train", "--resume", "nowhere"], "is no run folder"),
+    (["train", "--corpus", "nothing.txt"], "nothing.txt"),
+    (["train", "--corpus", "texts", "--out", "x", "--tokenizer", "words"], "characters, bpe:SIZE"),
+    (["train", "--corpus", "texts", "--out", "x", "--steps", "0"], "steps=0"),
+    (["train", "--corpus", "texts", "--out", "x", "--n-embd", "17", "--n-head", "4"], "n_embd=17"),
+    (["train", "--corpus", "texts", "--out", "x", "--learning-rate", "-1"], "learning_rate=-1"),
+    (["tokenize", "--corpus", "texts", "--tokenizer", "bpe:3"], "vocab_size=3"),
+    (["info", "--device", "abacus"], "abacus"),
+    (["sample", "my run", "--temperature", "-1"], "temperature=-1"),
+])
+def test_what_is_wrong_is_said_in_one_line(texts, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(texts)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and says in error and "Traceback" not in error
+
+
+def test_tokenize_saves_what_train_can_use(texts, monkeypatch, capsys):
+    monkeypatch.chdir(texts)
+    assert main(["tokenize", "--corpus", "texts", "--tokenizer", "bpe:280", "--out", "t.json", "--quiet"]) == 0
+    assert "bytes per token" in capsys.readouterr().out
+    assert main(["train", "--corpus", "texts", "--out", "with t", *SMALL, "--tokenizer", "t.json", "--quiet"]) == 0
+    assert (texts / "with t" / "tokenizer.json").read_bytes() == (texts / "t.json").read_bytes()
+
+
+def test_info_lists_the_published_sizes(capsys):
+    assert main(["info"]) == 0
+    shown = capsys.readouterr().out
+    assert "3,514,836" in shown and "124,439,808" in shown and "playhouse" in shown
+
+
+@pytest.mark.parametrize("command", ["run", "train", "sample", "tokenize", "evaluate", "info"])
+def test_every_option_of_every_command_is_explained(command, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args([command, "--help"])
+    text = capsys.readouterr().out
+    assert "None" not in text and len(text) > 200
+
+
+def test_run_goes_on_and_measures_again(tmp_path):
+    done = gptcore("run", "--steps", "2", "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "floor" in done.stdout and "runs/playhouse" in done.stdout
+    weights = (tmp_path / "runs" / "playhouse" / "best.safetensors").read_bytes()
+    again = gptcore("run", "--quiet", cwd=tmp_path)
+    assert again.returncode == 0 and "--again" in again.stdout
+    assert (tmp_path / "runs" / "playhouse" / "best.safetensors").read_bytes() == weights
+    table = re.compile(r"The ladder.*?A sample", re.DOTALL)
+    assert table.search(again.stdout)[0] == table.search(done.stdout)[0]

@@ -1,0 +1,88 @@
+"""The ladder: the rungs over the same bytes, the gap by kind that adds up."""
+import math
+
+import numpy as np
+import pytest
+
+from gptcore import playhouse
+from gptcore.evaluation import bits_per_byte
+from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder
+from gptcore.ngram import NGram
+
+TRAIN = [playhouse.write(seed) for seed in range(60)]
+JUDGED = [playhouse.write(seed) for seed in range(1000, 1012)]
+
+
+def test_rungs_are_scored_on_every_byte_and_stand_in_order():
+    rungs = counting_rungs(TRAIN, JUDGED)
+    for nats in rungs.values():
+        assert [len(of_document) for of_document in nats] == [len(text.encode()) for text in JUDGED]
+    scores = [bits_per_byte(nats).value for nats in rungs.values()]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] == pytest.approx(math.log2(len(set("".join(TRAIN + JUDGED).encode()))))
+    below = bits_per_byte([derivation.nats for derivation in floor(JUDGED)]).value
+    assert scores[-1] > 1.5 * below
+
+
+def test_rungs_read_bytes_not_characters():
+    nats = counting_rungs(["été ", "aé"] * 5, ["éa"] * 10, {"bigram": 2})["bigram"]
+    assert [len(of_document) for of_document in nats] == [3] * 10
+
+
+def test_a_rung_is_the_ngram_of_its_order():
+    start, judged = 256, [256, *JUDGED[0].encode()]
+    alphabet = sorted(set("".join(TRAIN + JUDGED).encode()))
+    place = {byte: i for i, byte in enumerate(alphabet)} | {start: len(alphabet)}
+    documents = [[place[start], *(place[byte] for byte in text.encode())] for text in TRAIN]
+    model = NGram(2, len(alphabet)).fit(documents)
+    expected = model.token_nats([[place[byte] for byte in judged]])[0]
+    np.testing.assert_array_equal(counting_rungs(TRAIN, JUDGED)["bigram"][0], expected)
+
+
+def test_validation_text_is_not_counted():
+    nats = counting_rungs(["aaaa"] * 10, ["bbbb"] * 10)["5-gram"]
+    assert min(map(min, nats)) > math.log(10)  # b was never seen, so it costs much, also the fourth time
+
+
+def test_the_floor_is_known_for_the_grammars_own_text_only():
+    derivations = floor(JUDGED)
+    assert sum(derivation.nats.sum() for derivation in derivations) > 0
+    assert floor([*JUDGED, "To be, or not to be\n"]) is None
+
+
+def test_the_gap_by_kind_adds_up_to_the_whole_gap():
+    derivations = floor(JUDGED)
+    model = counting_rungs(TRAIN, JUDGED)["5-gram"]
+    table = gap_by_kind(model, derivations)
+    ours, below = (bits_per_byte(nats).value for nats in (model, [d.nats for d in derivations]))
+    assert list(table.index) == list(playhouse.KINDS)
+    assert table["gap"].sum() == pytest.approx(ours - below, rel=1e-9)
+    assert table["model"].sum() == pytest.approx(ours, rel=1e-9)
+    assert table["floor"].sum() == pytest.approx(below, rel=1e-9)
+    assert table["share"].sum() == pytest.approx(100)
+
+
+def test_a_model_blind_to_one_kind_has_its_gap_there():
+    derivations = floor(JUDGED)
+    for kind in ("cast", "rhyme", "closing"):
+        blind = [playhouse.score(text, kind).nats for text in JUDGED]
+        table = gap_by_kind(blind, derivations)
+        assert table.loc[kind, "share"] == pytest.approx(100)
+        assert table["gap"].sum() > 0
+
+
+def test_the_grammar_itself_has_no_gap():
+    derivations = floor(JUDGED)
+    assert (gap_by_kind([d.nats for d in derivations], derivations)["gap"] == 0).all()
+
+
+def test_a_gap_over_other_bytes_is_refused():
+    with pytest.raises(ValueError, match="not the same text"):
+        gap_by_kind([np.zeros(3)], floor(JUDGED[:1]))
+
+
+def test_ladder_table():
+    bits = math.log(2)
+    table = ladder({"floor": [np.full(10, bits)] * 10, "model": [np.full(10, 1.5 * bits)] * 10})
+    assert list(table.index) == ["model", "floor"]
+    assert table.loc["model", "above lowest"] == pytest.approx(50) and table.loc["floor", "above lowest"] == 0

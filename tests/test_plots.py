@@ -1,0 +1,84 @@
+"""Figures: each draws what it is given, with its baseline, and is written whole or not at all."""
+import math
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from gptcore import plots
+from gptcore.ladder import ladder
+
+LOG = pd.DataFrame({"step": [0, 10, 20], "train_loss": [np.nan, 3.0, 2.0], "val_loss": [4.0, 3.1, 2.2],
+                    "val_error": [0.1, 0.1, 0.1]})
+
+
+def texts(figure):
+    return " ".join(text.get_text() for axes in figure.axes for text in [*axes.texts, axes.title, axes.xaxis.label])
+
+
+def left_title(figure):
+    return figure.axes[0].get_title(loc="left")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_is_left():
+    yield
+    plt.close("all")
+
+
+def test_loss_curves_are_in_bits_per_byte_with_the_floor():
+    figure = plots.loss_curves(LOG, bytes_per_token=4.0, floor=0.5)
+    training, validation, below = figure.axes[0].lines
+    np.testing.assert_allclose(validation.get_ydata(), np.array([4.0, 3.1, 2.2]) / math.log(2) / 4)
+    np.testing.assert_allclose(training.get_ydata(), np.array([3.0, 2.0]) / math.log(2) / 4)
+    assert set(below.get_ydata()) == {0.5}
+    best = 2.2 / math.log(2) / 4
+    assert f"{best:.3f}" in left_title(figure) and f"{100 * (best / 0.5 - 1):.0f} %" in left_title(figure)
+    assert "floor 0.500" in texts(figure)
+
+
+def test_without_a_floor_none_is_drawn():
+    figure = plots.loss_curves(LOG, bytes_per_token=4.0)
+    assert len(figure.axes[0].lines) == 2 and "floor" not in texts(figure) + left_title(figure)
+
+
+def test_loss_curves_of_a_run_that_has_just_begun():
+    plots.loss_curves(LOG[:1], bytes_per_token=4.0, floor=0.5)
+
+
+def test_ladder_bars_show_every_rung_with_its_number():
+    table = ladder({"uniform": [np.full(20, 4.0)] * 10, "GPT": [np.full(20, 1.0)] * 10, "floor": [np.full(20, 0.5)] * 10})
+    figure = plots.ladder_bars(table)
+    axes = figure.axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(list(table["bits per byte"]))
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["uniform", "GPT", "floor"]
+    for value in table["bits per byte"]:
+        assert f"{value:.3f}" in texts(figure)
+    colours = {label.get_text(): bar.get_facecolor() for label, bar in zip(axes.get_yticklabels(), axes.patches)}
+    assert len(set(colours.values())) == 3
+
+
+def test_gap_bars_name_the_largest_kind():
+    table = pd.DataFrame({"gap": {"rhyme": 0.1, "cast": 0.3, "order": -0.01}})
+    table["share"] = 100 * table["gap"] / table["gap"].sum()
+    figure = plots.gap_bars(table)
+    assert "77 % is cast" in left_title(figure)
+    assert [bar.get_width() for bar in figure.axes[0].patches] == pytest.approx([0.3, 0.1, -0.01])
+
+
+def test_save_is_atomic_closes_and_repeats_byte_for_byte(tmp_path):
+    first, second = (plots.save(plots.loss_curves(LOG, 4.0), tmp_path / name) for name in ("deep/a.png", "deep/b.png"))
+    assert first.read_bytes() == second.read_bytes() and first.read_bytes().startswith(b"\x89PNG")
+    assert plt.get_fignums() == []
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["a.png", "b.png"]
+
+
+def test_the_style_stays_within_the_figure():
+    before = dict(plt.rcParams)
+    plots.gap_bars(pd.DataFrame({"gap": {"a": 1.0}, "share": {"a": 100.0}}))
+    assert dict(plt.rcParams) == before
