@@ -99,6 +99,7 @@ head_size, dropout, activation, bias, qkv_bias, tied, attention, init
 PRESETS = {
     # ours
     "tiny": GPTConfig(512, block_size=128, n_layer=4, n_head=4, n_embd=64),                             # 0.24 M
+    "playhouse": GPTConfig(4096, block_size=256, n_layer=2, n_head=4, n_embd=128),                      # 0.95 M
     "small": GPTConfig(4096, block_size=256, n_layer=4, n_head=4, n_embd=128),                          # 1.35 M
     "medium": GPTConfig(65, block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.2, bias=False),  # 10.7 M
     # published; "medium" has the shape of nanoGPT's model for Tiny Shakespeare by characters

@@ -54,12 +54,12 @@ def loss_curves(log: pd.DataFrame, bytes_per_token: float, floor: float | None =
         axes.plot(log["step"], log["val_loss"] * to_bits, color=BLUE)
         axes.fill_between(log["step"], (log["val_loss"] - 2 * log["val_error"]) * to_bits,
                           (log["val_loss"] + 2 * log["val_error"]) * to_bits, color=BLUE, alpha=0.15, linewidth=0)
-        middle = len(seen) // 2
-        for column, colour, shift, name in (("train_loss", ORANGE, 14, "training"), ("val_loss", BLUE, -20, "validation")):
-            if len(seen):
-                row = seen.iloc[middle]
-                axes.annotate(name, (row["step"], row[column] * to_bits), (0, shift), textcoords="offset points",
-                              color=colour)
+        if len(seen):
+            last = seen.iloc[-1]
+            above = "validation" if last["val_loss"] >= last["train_loss"] else "training"
+            for column, colour, name in (("train_loss", ORANGE, "training"), ("val_loss", BLUE, "validation")):
+                axes.annotate(name, (last["step"], last[column] * to_bits), (0, 8 if name == above else -8),
+                              textcoords="offset points", color=colour, ha="right", va="bottom" if name == above else "top")
         if floor is not None:
             draw_floor(axes, floor)
         axes.set(xlabel="step", ylabel="bits per byte", xlim=(0, None))
@@ -79,7 +79,10 @@ def draw_floor(axes: Axes, floor: float) -> None:
 def ladder_bars(table: pd.DataFrame, ours: str = "GPT", floor: str = "floor") -> Figure:
     """Draw the rungs of a ladder (`gptcore.ladder.ladder`) as bars, ours and the floor in colour."""
     names = list(table.index)
-    with canvas(f"The ladder: from {names[0]} to {names[-1]}", height=0.5 * len(names) + 1.4) as (figure, axes):
+    title = f"{ours} needs {table.loc[ours, 'bits per byte']:.3f} bits per byte" if ours in names else "The ladder"
+    if ours in names and floor in names:
+        title += f", {table.loc[ours, 'above lowest']:.0f} % above the floor"
+    with canvas(title, height=0.5 * len(names) + 1.4) as (figure, axes):
         colours = [{ours: BLUE, floor: GREEN}.get(name, GREY) for name in names]
         bars = axes.barh(names, table["bits per byte"], xerr=table["error"], color=colours, height=0.65,
                          error_kw={"ecolor": "#333333", "elinewidth": 1})
@@ -102,10 +105,8 @@ def gap_bars(table: pd.DataFrame) -> Figure:
         bars = axes.barh(table.index, table["gap"], color=VERMILION, height=0.65)
         axes.bar_label(bars, [f"{share:.0f} %" for share in table["share"]], padding=4)
         axes.axvline(0, color=GREEN, linewidth=1.5)
-        axes.annotate("the grammar", (0, 1), (4, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                      color=GREEN, va="bottom", fontsize=10)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)
-        axes.set(xlabel="bits per byte above the grammar")
+        axes.set(xlabel="bits per byte above the grammar, which stands at 0")
     return figure

@@ -61,6 +61,7 @@ def test_ladder_bars_show_every_rung_with_its_number():
         assert f"{value:.3f}" in texts(figure)
     colours = {label.get_text(): bar.get_facecolor() for label, bar in zip(axes.get_yticklabels(), axes.patches)}
     assert len(set(colours.values())) == 3
+    assert "100 % above the floor" in left_title(figure)
 
 
 def test_gap_bars_name_the_largest_kind():
