@@ -29,7 +29,7 @@ lint: $(VENV)/installed  ## look for mistakes that a machine can see
 	@$(BIN) -m ruff check .
 
 lab: $(VENV)/installed  ## open the notebooks in JupyterLab
-	@$(BIN) -m jupyterlab notebooks
+	@mkdir -p notebooks && $(BIN) -m jupyterlab notebooks
 
 corpus: $(VENV)/installed  ## write data/playhouse.txt anew from its grammar (the same bytes)
 	@$(BIN) -m gptcore.playhouse data/playhouse.txt
