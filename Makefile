@@ -19,7 +19,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@$(BIN) -m pip install --quiet -r requirements.txt -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
-run: $(VENV)/installed  ## train a small GPT on the embedded corpus and measure it (about 3 minutes)
+run: $(VENV)/installed  ## train a small GPT on the embedded corpus and measure it (about three minutes with the measuring)
 	@$(BIN) -m gptcore run
 
 test: $(VENV)/installed lint  ## lint, then run every test

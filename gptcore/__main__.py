@@ -11,6 +11,7 @@ from gptcore import corpora
 from gptcore.device import choose_device, environment_report, set_threads
 from gptcore.experiment import Experiment, make_tokenizer, report, resume, start
 from gptcore.gpt import PRESETS, count_parameters
+from gptcore.runs import RunFolder
 from gptcore.sampling import sample_text
 from gptcore.schedule import SCHEDULES, TrainConfig
 from gptcore.training import Diverged, Interrupted
@@ -23,11 +24,39 @@ TRAIN = TrainConfig(steps=1000, batch_size=16, learning_rate=2e-3, warmup=50, ev
 RUN_TRAIN = dataclasses.replace(TRAIN, steps=1800, batch_size=4, learning_rate=5e-3, weight_decay=1.0, eval_every=150)
 
 
+MODEL_HELP = {
+    "block_size": "tokens that the model sees at once",
+    "n_layer": "blocks",
+    "n_head": "attention heads of a block",
+    "n_embd": "channels of the residual stream",
+    "head_size": "channels of a head (n_embd / n_head)",
+    "dropout": "share of activations that training leaves out",
+    "activation": "what the MLP does between its layers",
+}
+TRAIN_HELP = {
+    "steps": "optimizer steps",
+    "batch_size": "windows of a micro-batch",
+    "accumulation": "micro-batches of a step",
+    "learning_rate": "highest learning rate",
+    "min_learning_rate": "lowest learning rate (a tenth of the highest)",
+    "warmup": "steps in which the rate rises (a tenth of all, at most 50)",
+    "schedule": "how the rate falls afterwards",
+    "factor": "plateau: what the rate is multiplied by",
+    "patience": "plateau: evaluations without progress before that",
+    "weight_decay": "pull of the weights towards 0",
+    "betas": "AdamW's memory for gradients and for their squares",
+    "clip": "largest gradient norm, 0 for no bound",
+    "eval_every": "steps between evaluations",
+    "eval_windows": "validation windows of an evaluation",
+    "seed": "the same seed, machine and threads train the same model",
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when it went well, 1 after an error it could name, 130 after Ctrl-C."""
     options = parser().parse_args(arguments)
     try:
-        if options.threads:
+        if options.threads is not None:
             set_threads(options.threads)
         options.command(options)
     except Interrupted as interrupted:
@@ -50,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m gptcore", description="Train a GPT, measure it, read what it writes.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(function, name: str, text: str, device: bool = True) -> argparse.ArgumentParser:
+    def command(function, name: str, text: str, device: bool = True, bars: bool = True) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text + ".", epilog=function.__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
         sub.set_defaults(command=function, threads=None)
@@ -58,45 +87,50 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
             sub.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (auto)")
             sub.add_argument("--threads", type=int, metavar="N", help="CPU threads (as many as there are cores)")
-        sub.add_argument("--quiet", action="store_true", help="no progress bars")
+        if bars:
+            sub.add_argument("--quiet", action="store_true", help="no progress bars")
         return sub
 
     sub = command(run, "run", "train a small GPT on the embedded corpus, then measure it")
     sub.add_argument("--out", type=Path, default=RUN, help=f"the run folder ({RUN})")
-    sub.add_argument("--again", action="store_true", help="train anew, even if the folder holds a finished run")
-    sub.add_argument("--steps", type=int, default=RUN_TRAIN.steps, help=f"optimizer steps ({RUN_TRAIN.steps})")
+    sub.add_argument("--again", action="store_true", help="train anew, even if the folder already holds a run")
+    sub.add_argument("--steps", type=int, default=RUN_TRAIN.steps, help=f"optimizer steps of a new run ({RUN_TRAIN.steps})")
+    sub.add_argument("--figures", type=Path, metavar="FOLDER", help="where the figures go (figures in the run folder)")
 
     sub = command(train, "train", "train a GPT on any text")
     sub.add_argument("--corpus", default=DEFAULTS["corpus"],
                      help=f"a name ({', '.join(corpora.KNOWN)}), a .txt file or a folder of them ({DEFAULTS['corpus']})")
-    sub.add_argument("--out", type=Path, help="the run folder (runs/CORPUS)")
+    sub.add_argument("--out", type=Path, help="the run folder (runs/NAME OF THE CORPUS)")
     sub.add_argument("--tokenizer", default=DEFAULTS["tokenizer"],
                      help=f"characters, bpe:SIZE or the path of a saved one ({DEFAULTS['tokenizer']})")
     sub.add_argument("--preset", choices=PRESETS, default=DEFAULTS["preset"], help=f"the model ({DEFAULTS['preset']})")
-    sub.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder; all else is as it began")
+    sub.add_argument("--resume", type=Path, metavar="RUN",
+                     help="continue the run in this folder, with its own settings; other options of training are ignored")
     sub.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     group = sub.add_argument_group("the model, where it differs from the preset")
-    for name in ("block_size", "n_layer", "n_head", "n_embd", "head_size"):
-        group.add_argument(flag(name), type=int, metavar="N")
-    group.add_argument("--dropout", type=float, metavar="P")
-    group.add_argument("--activation", choices=("gelu", "relu"))
+    for name, text in MODEL_HELP.items():
+        if name == "activation":
+            group.add_argument("--activation", choices=("gelu", "relu"), help=text)
+        else:
+            kind = float if name == "dropout" else int
+            group.add_argument(flag(name), type=kind, metavar=kind.__name__.upper(), help=text)
     group = sub.add_argument_group("the training")
     for field in dataclasses.fields(TRAIN):
-        default = getattr(TRAIN, field.name)
+        default, text = getattr(TRAIN, field.name), TRAIN_HELP[field.name]
         if field.name == "schedule":
-            group.add_argument("--schedule", choices=SCHEDULES, default=default, help=f"({default})")
-        elif field.name == "warmup":
-            group.add_argument("--warmup", type=int, metavar="N", help="(a tenth of the steps, at most 50)")
+            group.add_argument("--schedule", choices=SCHEDULES, default=default, help=f"{text} ({default})")
         elif field.name == "betas":
-            group.add_argument("--betas", type=float, nargs=2, default=default, metavar="B", help=str(default))
+            group.add_argument("--betas", type=float, nargs=2, default=default, metavar="FLOAT", help=f"{text} {default}")
+        elif field.name in ("warmup", "min_learning_rate"):
+            kind = int if field.name == "warmup" else float
+            group.add_argument(flag(field.name), type=kind, metavar=kind.__name__.upper(), help=text)
         else:
-            kind = float if field.name == "min_learning_rate" else type(default)
-            group.add_argument(flag(field.name), type=kind, default=default, metavar="N",
-                               help="(a tenth of the learning rate)" if default is None else f"({default:g})")
+            group.add_argument(flag(field.name), type=type(default), default=default, metavar=type(default).__name__.upper(),
+                               help=f"{text} ({default:g})")
 
-    sub = command(sample, "sample", "let a trained model write")
+    sub = command(sample, "sample", "let a trained model write", bars=False)
     sub.add_argument("run", type=Path, help="a run folder")
-    sub.add_argument("--prompt", default="", help="how the text begins (at the start of a document)")
+    sub.add_argument("--prompt", default="", help="the text to continue; it counts as the start of a document")
     sub.add_argument("--tokens", type=int, default=400, help="how many at most (400)")
     sub.add_argument("--temperature", type=float, default=1.0, help="below 1: safer, above: wilder, 0: the likeliest (1)")
     sub.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
@@ -113,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("run", type=Path, help="a run folder")
     sub.add_argument("--figures", type=Path, metavar="FOLDER", help="where the figures go (figures in the run folder)")
 
-    command(info, "info", "show the machine, the presets and the corpora")
+    command(info, "info", "show the machine, the presets and the corpora", bars=False)
     return top
 
 
@@ -127,15 +161,16 @@ def flag(name: str) -> str:
 
 def run(options: argparse.Namespace) -> None:
     """The folder can be used again: a run that was stopped goes on where it was, a finished one is only measured again."""
-    device = announce(options)
-    config = dataclasses.replace(RUN_TRAIN, steps=options.steps, warmup=default_warmup(options.steps))
-    progress = not options.quiet
-    if (options.out / "last.safetensors").exists() and not options.again:
+    device, progress, folder = announce(options), not options.quiet, RunFolder(options.out)
+    if folder.last.exists() and not options.again:
+        if (name := Experiment.open(options.out).corpus.name) != DEFAULTS["corpus"]:
+            raise ValueError(f"{options.out} holds a run on {name}; choose another --out, or --again to replace that run")
         print(f"{options.out} holds a run already: it goes on from its last checkpoint (--again trains anew)")
         experiment = resume(options.out, device=device, progress=progress)
     else:
+        config = dataclasses.replace(RUN_TRAIN, steps=options.steps, warmup=default_warmup(options.steps))
         experiment = start(options.out, DEFAULTS["corpus"], DEFAULTS["tokenizer"], PRESETS[DEFAULTS["preset"]], config,
-                           device=device, overwrite=True, progress=progress)
+                           device=device, overwrite=options.again or not folder.best.exists(), progress=progress)
     conclude(experiment, options, device)
 
 
@@ -148,12 +183,12 @@ def train(options: argparse.Namespace) -> None:
     if options.resume:
         experiment = resume(options.resume, device=device, progress=not options.quiet)
     else:
-        names = ("block_size", "n_layer", "n_head", "n_embd", "head_size", "dropout", "activation")
-        changed = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        changed = {name: getattr(options, name) for name in MODEL_HELP if getattr(options, name) is not None}
         model = dataclasses.replace(PRESETS[options.preset], **changed)
         fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
         fields["warmup"] = default_warmup(options.steps) if options.warmup is None else options.warmup
-        out = options.out or Path("runs") / Path(options.corpus).stem
+        path = Path(options.corpus).resolve()
+        out = options.out or Path("runs") / (path.stem if path.is_file() else path.name)
         experiment = start(out, options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields), device=device,
                            overwrite=options.overwrite, progress=not options.quiet)
     print(f"{experiment.corpus}\nBest validation loss {experiment.log()['val_loss'].min():.4f} nats per token on fixed "
@@ -164,12 +199,12 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Every rung is scored on every byte of the validation text. The floor is known for the Playhouse only."""
-    conclude(Experiment.open(options.run), options, choose_device(options.device, options.precision))
+    conclude(Experiment.open(options.run), options, announce(options))
 
 
 def conclude(experiment: Experiment, options: argparse.Namespace, device) -> None:
     """Measure, print, and say what lies where."""
-    found = report(experiment, figures=getattr(options, "figures", None), device=device, progress=not options.quiet)
+    found = report(experiment, figures=options.figures, device=device, progress=not options.quiet)
     print(f"\n{experiment.corpus}\n\n{found}\n")
     folder = experiment.folder
     print(f"log         {folder.log}\ncheckpoints {folder.best} (lowest validation loss), {folder.last} (to go on)")
@@ -195,11 +230,11 @@ def tokenize(options: argparse.Namespace) -> None:
     tokenizer = make_tokenizer(options.tokenizer, corpus, progress=not options.quiet)
     tokens = sum(len(tokenizer.encode(text)) for text in corpus.validation)
     print(f"{corpus}\n{tokenizer}, {corpus.validation_bytes / tokens:.2f} bytes per token of the validation text")
-    text = options.text if options.text is not None else corpus.validation[0][:200]
-    print("|".join(tokenizer.decode([token]).replace("\n", "\\n") for token in tokenizer.encode(text)))
     if options.out:
         tokenizer.save(options.out)
         print(f"saved to {options.out}; train with it: python -m gptcore train --tokenizer {options.out}")
+    text = options.text if options.text is not None else corpus.validation[0][:200]
+    print("|".join(tokenizer.decode([token]).replace("\n", "\\n") for token in tokenizer.encode(text)))
 
 
 def info(options: argparse.Namespace) -> None:

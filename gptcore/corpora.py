@@ -17,7 +17,7 @@ __all__ = ["END_OF_TEXT", "KNOWN", "Corpus", "CorpusError", "Known", "load", "re
 
 END_OF_TEXT = "<|endoftext|>"  # the sign between documents; a text that holds these characters is refused
 
-PLAYHOUSE_SHA256 = "6269a53153471feb59d81ae5d870e8184eb2282311fcc2aaa7e80660637faf5a"
+PLAYHOUSE_SHA256 = "8d83ccc20c9966fc61713aca6ff335eead98b5af96caea3f5740134480dd520d"
 REPOSITORY_DATA = Path(__file__).resolve().parent.parent / "data"
 KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_DEPTH = 5  # folders below it that are searched: inputs lie one to four levels down

@@ -74,8 +74,8 @@ def byte_nats(
 ) -> list[Float[np.ndarray, "_"]]:
     """Return for each document the nats of each byte of its text, in order (float64); options as in `token_nats`.
 
-    A token's probability is a product over its bytes: of all tokens that begin as it does so far, which share goes on
-    with its next byte? What remains, that the token ends there, is charged to the byte that follows. The sum over a
+    P(next byte | bytes of the token so far) is the probability of all tokens that share the longer beginning, over
+    that of all tokens that share the shorter. That the token ends there is charged to the byte that follows. The sum over a
     document is that of its tokens, but for the closing `<|endoftext|>`: it has no bytes, so its nats are dropped. (A
     text costs what its bytes cost; the grammar's floor knows no such token.) By byte, models with different tokenizers
     and the grammar itself (one surprisal per ASCII character) can be subtracted position by position.
@@ -159,7 +159,7 @@ def bits_per_byte(nats: Sequence[Float[np.ndarray, "_"]]) -> Score:
     The documents are the sample: with y_i nats and x_i bytes in document i, the ratio R = sum y / sum x has the
     standard error sqrt(n / (n - 1) * sum (y_i - R x_i)^2) / sum x (Cochran, Sampling Techniques, 1977, chapter 6).
     Fewer than ten documents say nothing about their spread: each is cut into equal pieces, about twenty in all, which
-    stand for documents (batch means). That error speaks of other pages of these books, not of other books.
+    stand for documents (batch means). That error speaks of other parts of these documents, not of others.
 
     >>> print(bits_per_byte([np.full(8, math.log(2)), np.full(4, math.log(4))] * 5))
     1.333 ± 0.148

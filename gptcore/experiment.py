@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import torch
 
 from gptcore import corpora, plots
-from gptcore.checkpoint import State, load_checkpoint
+from gptcore.checkpoint import load_checkpoint
 from gptcore.corpora import Corpus
 from gptcore.device import Device, choose_device
 from gptcore.evaluation import byte_nats
@@ -58,19 +59,23 @@ class Experiment:
         about = run.path / "experiment.json"
         if not about.is_file():
             raise ValueError(f"{run.path} is no run folder (it has no {about.name}); make one with python -m gptcore train")
-        settings = json.loads(about.read_text(encoding="utf-8"))
-        corpus = corpora.load(settings["corpus"])
-        if corpus.validation_hash != settings["validation_sha256"]:
-            raise ValueError(f"the validation text of {settings['corpus']} was {settings['validation_sha256']} when the run "
-                             f"began and is {corpus.validation_hash} now; bring the old text back, or train anew")
+        try:
+            settings = json.loads(about.read_text(encoding="utf-8"))
+            name, expected = settings["corpus"], settings["validation_sha256"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{about} is damaged ({error!r}); bring back a copy of it, or train anew") from None
+        corpus = corpora.load(name)
+        if corpus.validation_hash != expected:
+            raise ValueError(f"the validation text of {name} had the hash {expected} when the run began and has "
+                             f"{corpus.validation_hash} now; bring the old text back, or train anew")
         return cls(run, corpus, load_tokenizer(run.path / "tokenizer.json"))
 
-    @property
+    @cached_property
     def train_documents(self) -> list[np.ndarray]:
         """The encoded training documents."""
         return [encode_document(self.tokenizer, text) for text in self.corpus.train]
 
-    @property
+    @cached_property
     def validation_documents(self) -> list[np.ndarray]:
         """The encoded validation documents."""
         return [encode_document(self.tokenizer, text) for text in self.corpus.validation]
@@ -90,10 +95,11 @@ class Experiment:
             raise ValueError(f"{self.folder.path} has no weights yet; to train: {self.folder.how_to_resume}")
         return load_weights(self.folder.best)
 
-    def train(self, model: GPT, config: TrainConfig, device: Device, go_on: bool, progress: bool) -> State:
+    def fit(self, model: GPT, config: TrainConfig, device: Device | None, resume: bool, progress: bool) -> None:
         """Train to the end, from the beginning or from the last checkpoint."""
-        return train(model, self.train_documents, self.validation_documents, config, self.folder.path, device=device,
-                     resume=go_on, overwrite=True, progress=progress, bytes_per_token=self.bytes_per_token)
+        train(model, self.train_documents, self.validation_documents, config, self.folder.path,
+              device=device or choose_device(), resume=resume, overwrite=True, progress=progress,
+              bytes_per_token=self.bytes_per_token)
 
 
 def start(
@@ -122,7 +128,7 @@ def start(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         gpt = GPT(model)
-    experiment.train(gpt, config, device or choose_device(), go_on=False, progress=progress)
+    experiment.fit(gpt, config, device, resume=False, progress=progress)
     return experiment
 
 
@@ -133,7 +139,7 @@ def resume(folder: str | Path, *, device: Device | None = None, progress: bool =
         raise ValueError(f"{experiment.folder.path} was stopped before its first checkpoint; start it anew with --overwrite")
     settings = load_checkpoint(experiment.folder.last).settings
     model, config = GPT(GPTConfig.from_dict(settings["model"])), TrainConfig.from_dict(settings["train"])
-    experiment.train(model, config, device or choose_device(), go_on=True, progress=progress)
+    experiment.fit(model, config, device, resume=True, progress=progress)
     return experiment
 
 

@@ -24,7 +24,7 @@ def counting_rungs(
 ) -> dict[str, list[Float[np.ndarray, "_"]]]:
     """Count n-grams of bytes in the training text and return their surprisal of every validation byte, in nats.
 
-    The first byte of a document is predicted too, from a sign for the beginning. The alphabet are the bytes that occur.
+    The first byte of a document is predicted too, from a start token. The alphabet is the set of bytes that occur.
     """
     alphabet = sorted(set("".join(train).encode()) | set("".join(validation).encode()))
     place = {byte: i for i, byte in enumerate(alphabet)}
@@ -70,12 +70,14 @@ def gap_by_kind(nats: Nats, derivations: Sequence[playhouse.Derivation]) -> pd.D
 
     A column adds up to its total: `floor` to the grammar's bits per byte, `model` to the model's, `gap` to the model's
     whole gap, and `share` to 100 % of that gap. A kind can have a negative gap: by luck, on a text that is short.
-    Raises ValueError when model and grammar did not see the same bytes.
+    Raises ValueError when model and grammar were not scored on documents of the same sizes.
     """
+    sizes = [[len(of_document) for of_document in nats], [len(derivation.nats) for derivation in derivations]]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"not the same text: the model was scored on {len(nats)} documents of {sum(sizes[0])} bytes, "
+                         f"the grammar on {len(derivations)} of {sum(sizes[1])}, or they are cut differently")
     ours, exact = np.concatenate([*nats]), np.concatenate([derivation.nats for derivation in derivations])
     kinds = np.concatenate([derivation.kinds for derivation in derivations])
-    if len(ours) != len(exact):
-        raise ValueError(f"not the same text: the model was scored on {len(ours)} bytes, the grammar on {len(exact)}")
     bits = len(exact) * math.log(2)
     table = pd.DataFrame({name: {kind: values[kinds == kind].sum() / bits for kind in playhouse.KINDS}
                           for name, values in (("floor", exact), ("model", ours))})

@@ -60,7 +60,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove the temporary files of a process that was killed while it was saving."""
-        for leftover in self.path.glob("*.tmp*"):
+        for leftover in self.path.glob(".*.tmp*"):
             leftover.unlink()
 
     def write_config(self, settings: dict) -> None:

@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,8 @@ def test_a_corpus_that_changed_is_noticed(texts):
     (["tokenize", "--corpus", "texts", "--tokenizer", "bpe:3"], "vocab_size=3"),
     (["info", "--device", "abacus"], "abacus"),
     (["sample", "my run", "--temperature", "-1"], "temperature=-1"),
+    (["run", "--out", "my run"], "holds a run on texts"),
+    (["info", "--threads", "0"], "0"),
 ])
 def test_what_is_wrong_is_said_in_one_line(texts, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(texts)
@@ -138,6 +141,28 @@ def test_tokenize_saves_what_train_can_use(texts, monkeypatch, capsys):
     assert "bytes per token" in capsys.readouterr().out
     assert main(["train", "--corpus", "texts", "--out", "with t", *SMALL, "--tokenizer", "t.json", "--quiet"]) == 0
     assert (texts / "with t" / "tokenizer.json").read_bytes() == (texts / "t.json").read_bytes()
+
+
+def test_a_damaged_run_folder_is_named(texts, monkeypatch, capsys):
+    monkeypatch.chdir(texts)
+    for name, content in (("experiment.json", "{}"), ("experiment.json", "not json"), ("tokenizer.json", "{}"),
+                          ("best.safetensors", "garbage")):
+        shutil.copytree("my run", "damaged", dirs_exist_ok=True)
+        Path("damaged", name).write_text(content)
+        assert main(["sample", "damaged"]) == 1
+        assert name in capsys.readouterr().err
+
+
+def test_the_run_folder_is_named_after_the_corpus(texts, monkeypatch):
+    monkeypatch.chdir(texts / "texts")
+    assert main(["train", "--corpus", ".", *SMALL, "--quiet"]) == 0
+    assert (texts / "texts" / "runs" / "texts" / "best.safetensors").exists()
+
+
+def test_a_tokenizer_is_saved_before_a_text_that_it_cannot_encode(texts, monkeypatch):
+    monkeypatch.chdir(texts)
+    arguments = ["tokenize", "--corpus", "texts", "--tokenizer", "characters", "--out", "c.json", "--text", "é"]
+    assert main(arguments) == 1 and (texts / "c.json").exists()
 
 
 def test_info_lists_the_published_sizes(capsys):

@@ -79,6 +79,8 @@ def test_the_grammar_itself_has_no_gap():
 def test_a_gap_over_other_bytes_is_refused():
     with pytest.raises(ValueError, match="not the same text"):
         gap_by_kind([np.zeros(3)], floor(JUDGED[:1]))
+    with pytest.raises(ValueError, match="cut differently"):
+        gap_by_kind([derivation.nats for derivation in floor(JUDGED[:2])], floor(JUDGED[1::-1]))
 
 
 def test_ladder_table():

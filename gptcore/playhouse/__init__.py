@@ -39,7 +39,10 @@ def score(text: str, blind: str | None = None) -> Derivation:
 
 
 def next_characters(prefix: str) -> dict[str, float]:
-    """Exact distribution of the character after the beginning of a scene; END stands for the end of the scene."""
+    """Exact distribution of the character after the beginning of a scene; END stands for the end of the scene.
+
+    Raises LeftGrammar if no scene begins so.
+    """
     return engine.next_characters(scene, prefix)
 
 

@@ -1,6 +1,7 @@
-"""Write the corpus: python -m gptcore.playhouse FILE."""
+"""Write the corpus to a file: python -m gptcore.playhouse FILE."""
 
-import sys
+import argparse
+from pathlib import Path
 
 from gptcore.files import atomic_write
 from gptcore.playhouse import SCENES, corpus_text
@@ -8,11 +9,12 @@ from gptcore.playhouse import SCENES, corpus_text
 
 def main() -> None:
     """Write the file whole or not at all."""
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    with atomic_write(sys.argv[1]) as temporary:
+    parser = argparse.ArgumentParser(prog="python -m gptcore.playhouse", description="Write the corpus to a file.")
+    parser.add_argument("file", type=Path)
+    path = parser.parse_args().file
+    with atomic_write(path) as temporary:
         temporary.write_bytes(corpus_text().encode("ascii"))
-    print(f"{SCENES:,} scenes in {sys.argv[1]}")
+    print(f"{SCENES:,} scenes in {path}")
 
 
 if __name__ == "__main__":

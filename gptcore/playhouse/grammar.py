@@ -18,14 +18,14 @@ from string import Formatter
 
 from .engine import Options, only
 from .lexicon import DESCRIBED, NAMES, NUMBERS, PRONOUNS, REGULAR, RHYME_GROUP, WORDS, with_article
-from .lines import ANSWERS, DETERMINERS, LINES
+from .lines import ANSWERS, DETERMINERS, FACT_QUESTIONS, LINES
 
 __all__ = ["KINDS", "LONGEST", "scene"]
 
 KINDS = ("spelling", "order", "agreement", "closing", "cast", "recall", "counts", "rhyme")
 LONGEST = 1000  # characters; what MUST_END leaves of them is enough for the longest turn and the longest ending
 MAY_END, MUST_END = 540, 650  # from here on a scene may end, from here on it must
-DESCRIPTION = 0.7  # how often a noun has an adjective
+DESCRIPTION = 0.75  # how often a noun has an adjective
 
 CLOCK, EPILOGUE = "The clock strikes ", "Epilogue:\n"
 NUMBER = list(NUMBERS)
@@ -35,7 +35,7 @@ WHOSE = Options({" the ": 4, " my ": 1, " your ": 1, " our ": 1, " this ": 1, " 
 VOICES = Options({"two": 1, "three": 2, "four": 1})
 DETERMINER = Options(f"{word} " for word in DETERMINERS)
 REGULAR_WORDS = {name: Options(words) for name, words in REGULAR.items()}
-TALK = {"claim": 8.5, "remark": 4, "direction": 1.2, "song": 5, "why": 0.3, "where": 0.3, "who": 0.3, "when": 0.3,
+TALK = {"claim": 9, "remark": 4, "direction": 1.2, "song": 5.4, "why": 0.3, "where": 0.3, "who": 0.3, "when": 0.3,
         "whether": 0.3, "who has": 0.7, "where is": 0.5, "who is": 0.5, "where are": 0.2, "saying": 0.5, "counting": 1.5,
         "sum": 0.8}
 TALK_ON = {part: weight for part, weight in TALK.items() if part not in ("direction", "song")}
@@ -109,11 +109,12 @@ class Scene:
         self.looks: dict[str, str] = {}  # thing -> its look
         self.holders: dict[str, str] = {}  # thing -> who holds it
         self.hidden, self.place = "", ("", "")  # the thing that nobody holds, and where it is
-        self.setting = ""
+        self.voices = self.setting = ""
         self.speaker = ""  # who spoke or acted last
         self.subject = ""  # whom he and his mean
         self.other = ""  # who was named last beside the speaker
         self.plural: bool | None = False  # whether the noun at hand is plural; None: it may be either
+        self.person = False  # whether that noun is a person: people have "their" hats, an animal has "its"
         self.asked = ""  # the thing or the role that was named last
         self.rhyme = ""  # the word to rhyme with
 
@@ -186,7 +187,7 @@ class Scene:
 
     def noun(self, name: str) -> None:
         """A noun in the number that its determiner asks for; the noun decides where the determiner leaves it open."""
-        self.described(name, regular=True)
+        self.person = self.described(name, regular=True) in WORDS["role"]
         if self.plural is None:
             self.plural = self.choose(ENDINGS, "order") == "s "
         else:
@@ -219,7 +220,7 @@ class Scene:
         self.agree(PRONOUNS[self.subject][0], PRONOUN)
 
     def fill_its(self) -> None:
-        self.agree("their" if self.plural else "its", POSSESSIVE)
+        self.agree("their" if self.plural or self.person else "its", POSSESSIVE)
 
     def fill_his(self) -> None:
         self.agree(PRONOUNS[self.subject][1], POSSESSIVE)
@@ -397,7 +398,7 @@ class Scene:
             self.couplet()
         elif part == "saying":
             self.close('."\n')
-        elif part in ANSWERS or part in ("who has", "where is", "who is", "where are"):
+        elif part in ANSWERS or part in FACT_QUESTIONS:
             self.close("?\n")
             self.answer(part)
         elif part in ("remark", "claim") and self.choose(REMARK, "closing", CLOSINGS) == ". ":

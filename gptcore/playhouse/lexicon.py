@@ -17,12 +17,16 @@ def phrases(text: str) -> Options:
 
 def with_article(options: Iterable[str]) -> list[str]:
     """Each word with its article before it: `an owl`, `a unicorn`."""
-    return [("an " if re.match("[aeio]|u(?!ni|su|se|to)", word) else "a ") + word for word in options]
+    return [("an " if re.match("[aeio]|u(?!ni|su|se|to)|heir|hour|honest", word) else "a ") + word for word in options]
+
+
+SAME_PLURAL = set("bison carp deer elk mackerel moose quail reindeer salmon sheep shrimp squid sturgeon swine trout".split())
 
 
 def takes_plain_s(word: str) -> bool:
     """Whether a final -s alone makes the plural of this noun, or the third person of this verb."""
-    return not re.search(r"(s|x|z|ch|sh|[^aeiou]y|[^aeiou]o|go|do|fe?|man|mouse|goose|foot)$", word)
+    return word not in SAME_PLURAL and not re.search(
+        r"(s|x|z|ch|sh|[^aeiou]y|[^aeiou]o|fe?|man|mouse|louse|goose)$", word)
 
 
 WOMEN = """Ada Bea Cleo Dot Eve Fay Gwen Hope Ida Joan Kit Lou May Nan Opal Peg Queenie Rosa Sue Tess Una Vera Wendy
@@ -40,14 +44,14 @@ WORDS = {  # slot of a template -> the words that fill it
         captain carpenter chaplain chauffeur clerk clockmaker clown coachman cobbler colonel composer cook countess
         cowboy critic dancer dean dentist detective diver doctor dragon druid duchess duke editor elf emperor engineer
         explorer fairy farmer ferryman fiddler fireman fisherman florist gardener general ghost giant gnome governor
-        grocer guest hangman hatmaker heiress herald hermit hero highwayman hunter infant innkeeper inventor jester
-        jeweller judge juggler juror king knight lawyer librarian lifeguard locksmith lord magician maid major mayor
-        mechanic merchant mermaid miller mindreader miner minister monarch monk musician nanny nun nurse opera
-        optician organist orphan outlaw page painter patient pedlar pickpocket pilot pirate plumber poet postman
-        potter prince professor prophet puppeteer queen ratcatcher rival robber sailor saint scarecrow scholar
-        sculptor secretary senator shepherd sheriff smuggler soldier sorcerer spy squire steward stranger student
-        sultan surgeon swordsman tailor teacher tenor thief tourist troll tutor tyrant umpire undertaker usher vampire
-        vicar viking villain visitor waiter warden watchman weaver widow witch wizard wrestler zookeeper"""),
+        grocer guest hatmaker heiress herald hermit hero highwayman hunter innkeeper inventor jester jeweller judge
+        juggler juror king knight lawyer librarian lifeguard locksmith lord magician maid major mayor mechanic
+        merchant mermaid miller mindreader miner minister monarch monk musician nanny nun nurse optician organist
+        orphan outlaw page painter patient pedlar pickpocket pilot pirate plumber poet postman potter prince professor
+        prophet puppeteer queen ratcatcher rival robber sailor saint scarecrow scholar sculptor secretary senator
+        shepherd sheriff smuggler soldier soprano sorcerer spy squire steward stranger student sultan surgeon
+        swordsman tailor teacher tenor thief tourist troll tutor tyrant umpire undertaker usher vampire vicar viking
+        villain visitor waiter warden watchman weaver widow witch wizard wrestler zookeeper"""),
     "animal": words("""albatross alligator ant ape armadillo asp baboon badger barnacle bat bear beaver bee bison boar
         buffalo bug bull butterfly calf camel canary carp cat centipede chameleon cheetah chicken cobra cockroach
         condor cow crab crane cricket crocodile crow cuckoo deer dodo dog dolphin donkey dormouse dove dragon drake
@@ -101,12 +105,11 @@ WORDS = {  # slot of a template -> the words that fill it
         violin wagon wallet wand wardrobe watch wheel whip whisk whistle wig wreath xylophone yacht yoyo zither"""),
     "furniture": words("""altar aquarium arch balcony bandstand bathtub bed bench bonfire bookcase bridge buffet bush
         cabinet carriage chimney compost counter cupboard dais desk ditch doorway drain drawbridge dresser easel fence
-        ferry fireplace fishpond flowerbed font fountain gallows gate grave guillotine gutter hammock harp haystack
-        hearth hedge icebox jukebox kennel kettle ladder lamppost larder lectern letterbox lifeboat loom manger mast
-        maypole moat nest oven pantry pedestal piano pigsty pillar pillory platform podium pond pulpit pyre quay
-        railing ramp roof rug safe scaffold shed shelf signpost sink skylight sofa staircase stove sundial swamp table
-        tapestry throne tomb tree trench trough tub tunnel turret vat wardrobe washstand waterfall well windmill
-        window woodpile"""),
+        ferry fireplace fishpond flowerbed font fountain gate grave gutter hammock harp haystack hearth hedge icebox
+        jukebox kennel kettle ladder lamppost larder lectern letterbox lifeboat loom manger mast maypole moat nest
+        oven pantry pedestal piano pigsty pillar pillory platform podium pond pulpit pyre quay railing ramp roof rug
+        safe scaffold shed shelf signpost sink skylight sofa staircase stove sundial swamp table tapestry throne tomb
+        tree trench trough tub tunnel turret vat wardrobe washstand waterfall well windmill window woodpile"""),
     "look": words("""amber ancient antique bare basic battered bent big black blank bleached blue blunt borrowed brass
         bright brittle broken bronze brown bulging buried burning carved charred cheap chipped chrome clean coarse
         cold compact copper costly cracked creased crimson crisp crooked crude crumpled curly cursed damaged damp dark
@@ -125,20 +128,21 @@ WORDS = {  # slot of a template -> the words that fill it
         tattered tattooed thick thin tight timeless tinted tiny torn tough toxic tropical trusty twisted ugly unlucky
         unpaid unsigned useless vague valuable vast velvet vintage vivid warm warped wet white wicker wide wild
         withered wobbly wooden woollen worn wrinkled wrong yellow"""),
-    "food": words("""ale apricot asparagus bacon bagel banana barley basil bean beef beer beetroot biscuit bran bread
-        brine broccoli broth bun burger butter cabbage cake caper caramel carrot caviar celery cereal cheese cherry
-        chestnut chicory chilli chip chive chocolate chop chutney cider cinnamon clam cocoa coconut cod coffee cookie
-        corn crab cracker cream cress crumpet cucumber curry custard date doughnut duck dumpling eel egg fennel fig
-        flan flour fritter fruitcake fudge gammon garlic gherkin gin goulash grape gravy gruel haddock ham hash
-        hazelnut herring honey hotpot ice icing jam jelly kale kebab kidney kipper lamb lard lasagne leek lemon lentil
-        lettuce lime liquorice liver lobster macaroni malt mango marmalade marrow marzipan meatball melon meringue
-        milk mince mint mocha muffin mushroom mussel mustard mutton noodle nougat nutmeg oat oil olive omelette onion
-        orange oregano oyster pancake paprika parsley parsnip pasta pastry pea pecan pepper pickle pie pilchard
-        pineapple plum pork porridge potato prune pudding pumpkin punch quiche quince radish raisin raspberry ravioli
-        relish rhubarb rice roll rum rye saffron sago salad salami salmon salt sauce sausage scampi scone seaweed
-        sesame shandy sherbet sorbet sorrel soup soy spinach sprout squash steak stew stilton stock strudel stuffing
-        suet sugar sushi swede syrup tapioca tart tea thyme toast toffee tofu tomato treacle trifle tripe trout
-        truffle tuna turnip veal vinegar vodka wafer waffle walnut water whelk whisky wine yam yeast yoghurt"""),
+    "food": words("""ale apricots asparagus bacon bagels bananas barley basil beans beef beer beetroot biscuits bran
+        bread brine broccoli broth buns burgers butter cabbage cakes capers caramel carrots caviar celery cereal
+        cheese cherries chestnuts chicory chillis chips chives chocolate chop chutney cider cinnamon clams cocoa
+        coconuts cod coffee cookies corn crabs crackers cream cress crumpets cucumbers curry custard dates doughnuts
+        ducks dumplings eels eggs fennel figs flan flour fritters fruitcake fudge gammon garlic gherkins gin goulash
+        grapes gravy gruel haddock ham hash hazelnuts herrings honey hotpot ice icing jam jelly kale kebabs kidneys
+        kippers lamb lard lasagne leeks lemons lentils lettuce limes liquorice liver lobsters macaroni malt mangoes
+        marmalade marrows marzipan meatballs melons meringues milk mince mint mocha muffins mushrooms mussels mustard
+        mutton noodles nougat nutmeg oat oil olives omelettes onions oranges oregano oysters pancakes paprika parsley
+        parsnips pasta pastry peas pecans pepper pickle pies pilchards pineapples plums pork porridge potatoes prunes
+        pudding pumpkins punch quiche quinces radishes raisins raspberries ravioli relish rhubarb rice rolls rum rye
+        saffron sago salad salami salmon salt sauce sausages scampi scones seaweed sesame shandy sherbet sorbet sorrel
+        soup soy spinach sprouts squash steak stew stilton stock strudel stuffing suet sugar sushi swedes syrup
+        tapioca tarts tea thyme toast toffee tofu tomatoes treacle trifle tripe trout truffles tuna turnips veal
+        vinegar vodka wafers waffles walnuts water whelks whisky wine yams yeast yoghurt"""),
     "snack": words("""almond bun cookie crumpet date dumpling egg fig gherkin hazelnut kipper lemon meringue muffin
         olive orange oyster pancake pear pickle plum pretzel radish sausage scone tart truffle turnip waffle
         walnut"""),
@@ -154,19 +158,18 @@ WORDS = {  # slot of a template -> the words that fill it
         doom doubt drama dread drizzle dust duty ecstasy elegance energy envy etiquette evil exile failure fame
         fashion fate fatigue fear fever fiction flattery fog folly forgery fortune freedom frost fury genius geometry
         glory gluttony gossip gout grammar gratitude gravity greed grief guilt habit happiness harmony hatred health
-        hiccups history holiness homework honesty honour hope horror hunger hypocrisy idleness ignorance ink innocence
+        history holiness homework honesty honour hope horror hunger hypocrisy idleness ignorance ink innocence
         insomnia irony itching jealousy joy justice kindness kissing lateness laughter law laziness legend leisure
-        lightning logic longing love loyalty luck madness magic malice manners marriage melody memory mercy mischief
-        modesty moonlight moonshine moustache mud music mutiny mystery nature nausea necessity nerves night noise
-        nonsense nostalgia obedience opera optimism order pain panic passion patience peace perfume pity plague
-        pleasure poetry politics porridge poverty power praise prayer pride prison privacy progress prophecy prose
-        prudence puns rage rain reason rebellion reform regret religion remorse rent respect revenge rhetoric rhyme
-        riddle ridicule romance ruin rumour rust sadness sand sarcasm satire scandal science secrecy shame shyness
-        silence sin slander sleep sloth smoke snobbery snoring solitude song soot sorrow spelling spite spring steam
-        strategy style success suffering summer sunshine surprise suspense swindle syntax tact talent taxes tears
-        tennis theft thirst thrift thunder time tobacco toothache tradition tragedy treason triumph trouble truth
-        tyranny utopia vanity victory vinegar virtue war weakness wealth weather whisky winter wisdom wit woe work
-        worry wrath yearning youth zeal"""),
+        lightning logic longing love loyalty luck madness magic malice marriage melody memory mercy mischief modesty
+        moonlight moonshine moustache mud music mutiny mystery nature nausea necessity night noise nonsense nostalgia
+        obedience opera optimism order pain panic passion patience peace perfume pity plague pleasure poetry politics
+        porridge poverty power praise prayer pride prison privacy progress prophecy prose prudence rage rain reason
+        rebellion reform regret religion remorse rent respect revenge rhetoric rhyme riddle ridicule romance ruin
+        rumour rust sadness sand sarcasm satire scandal science secrecy shame shyness silence sin slander sleep sloth
+        smoke snobbery snoring solitude song soot sorrow spelling spite spring steam strategy style success suffering
+        summer sunshine surprise suspense swindle syntax tact talent tennis theft thirst thrift thunder time tobacco
+        toothache tradition tragedy treason triumph trouble truth tyranny utopia vanity victory vinegar virtue war
+        weakness wealth weather whisky winter wisdom wit woe work worry wrath yearning youth zeal"""),
     "act": words("""age applaud argue arrive awake bake ban bark bathe beckon beg behave bellow bend bleat bleed blink
         bluff blush boast boil bounce bow brag break breathe brood bubble buckle burn burp burrow buzz cackle change
         chant chat cheat cheer chew chirp chuckle climb cling collapse compete complain compose confess conspire coo
@@ -176,69 +179,67 @@ WORDS = {  # slot of a template -> the words that fill it
         fly forget freeze fret frown fumble fume gabble gallop gamble gape gargle gasp gaze giggle glare gloat glow
         gnaw gossip grieve grin groan grovel grow grumble grunt haggle hesitate hiccup hide hoot hop howl hum hunt
         hurry idle insist itch jabber jig jog joke juggle jump kick kneel knit knock land laugh lecture lie limp
-        linger lisp listen loiter look lose lounge lurk lust march marvel meander meditate melt meow mime moan moo
-        mope mourn mumble munch mutter nag nap natter nibble nod obey object ooze pace paddle paint panic pant parade
-        pause peck peep perform perspire play plead plot ponder pop pose pout prance pray preen pretend protest prowl
-        puff purr quack quake quarrel quiver rage ramble rant rattle reappear rebel recite reflect refuse rejoice
-        relax repent rest retire retreat return rhyme riot rise roam roar rot rule rumble run sag sail saunter scoff
-        scowl scramble scratch scream scribble scurry shake shimmer shine shiver shout shrink shrug shudder shuffle
-        sigh simper sin sit sizzle skate sketch skid skip sleep slip slither slouch slump smile smirk smoke smoulder
+        linger lisp listen loiter look lose lounge lurk march marvel meander meditate melt meow mime moan moo mope
+        mourn mumble munch mutter nag nap natter nibble nod obey object ooze pace paddle paint panic pant parade pause
+        peck peep perform perspire play plead plot ponder pop pose pout prance pray preen pretend protest prowl puff
+        purr quack quake quarrel quiver rage ramble rant rattle reappear rebel recite reflect refuse rejoice relax
+        repent rest retire retreat return rhyme riot rise roam roar rot rule rumble run sag sail saunter scoff scowl
+        scramble scratch scream scribble scurry shake shimmer shine shiver shout shrink shrug shudder shuffle sigh
+        simper sin sit sizzle skate sketch skid skip sleep slip slither slouch slump smile smirk smoke smoulder
         smuggle snarl sneak sneer snigger snivel snore snort snuffle soar sob speak spin splutter squabble squawk
         squeak squint squirm stagger stammer stamp stare starve steal stink stir stoop strum strut study stumble
         stutter suffer sulk sunbathe swagger swallow sway swear sweat swim swindle swing swoon talk tango taunt tease
-        thrive tickle tiptoe tire topple travel tremble trot trudge tumble twinkle twirl twitch undress unwind vanish
-        vibrate visit vote waddle wail wait wake walk waltz wander wave weep wheeze whimper whine whirl whisper
-        whistle wilt win wither wobble wonder work worry wriggle write yawn yell yodel"""),
+        thrive tickle tiptoe tire topple travel tremble trot trudge tumble twinkle twirl twitch unwind vanish vibrate
+        visit vote waddle wail wait wake walk waltz wander wave weep wheeze whimper whine whirl whisper whistle wilt
+        win wither wobble wonder work worry wriggle write yawn yell yodel"""),
     "verb": words("""accuse admire adopt alarm amuse annoy appease arrest assist auction avoid award bake bathe
         befriend believe bite blame bless boil borrow bother bribe bully bury butter buy call calm carry catch charm
         chase cheat cheer choke chop clean coach comb comfort consult cook copy count crown cure curse cut dazzle
         deceive decorate delight deliver describe despise destroy detain disarm dismiss distract divorce double doubt
-        drag draw dress drop drown dust eat educate employ enjoy envy escort examine expose fan fear feed fetch fight
-        find fire flatter follow fool forget forgive free frighten fry gild glue grate greet grill grind guard guide
-        handcuff hate haunt heal help hide hire hit hug hurry ignore imitate impress inflate inform insult invent
-        invite iron jail join judge juggle keep kick kidnap kiss knit label launch lead lend lick like lock lose love
-        lure marinate marry massage measure meet melt mend milk mock mourn name need nurse obey observe offend oil
-        operate paint pamper pardon pawn pay pickle pinch pity plant please pluck pocket poison polish post pour
-        praise preserve print promote provoke pull puncture punish push quote race reassure recruit recycle refuse
-        regret rehearse reject remember rent repair replace report rescue respect reward roast rob ruin rule sack
-        salute sand save scold scrub search see sell send serve sew shake share shave shear shock shoot shrink silence
-        sketch smack smash smell smuggle snub soak spare spoil spot sprinkle squash squeeze startle starve steal stop
-        stroke stuff stun sue support surprise surround suspect swallow sweep swindle tame tax teach tease test thank
-        throw tickle tie toast torment toss touch track trade train trap treat trick trip trust undress unwrap upset
-        value visit wake warm warn wash watch water weigh welcome widen win worry worship wound wrap wrestle yoke"""),
+        drag draw dress drop dust eat educate employ enjoy envy escort examine expose fan fear feed fetch fight find
+        fire flatter follow fool forget forgive free frighten fry gild glue grate greet grill grind guard guide hate
+        haunt heal help hide hire hit hug hurry ignore imitate impress inflate inform insult invent invite iron jail
+        join judge juggle keep kick kiss knit label launch lead lend lick like lock lose love lure marinate marry
+        measure meet melt mend milk mock mourn name need nurse obey observe offend oil operate paint pamper pardon
+        pawn pay pickle pinch pity plant please pluck pocket poison polish post pour praise preserve print promote
+        provoke pull puncture punish push quote race reassure recruit recycle refuse regret rehearse reject remember
+        rent repair replace report rescue respect reward roast rob ruin rule sack salute sand save scold scrub search
+        see sell send serve sew shake share shave shear shock shrink silence sketch smack smash smell smuggle snub
+        soak spare spoil spot sprinkle squash squeeze startle starve steal stop stroke stuff stun sue support surprise
+        surround suspect swallow sweep swindle tame tax teach tease test thank throw tickle tie toast torment toss
+        touch track trade train trap treat trick trip trust unwrap upset value visit wake warm warn wash watch water
+        weigh welcome widen win worry worship wrap wrestle yoke"""),
     "did": words("""accused admired adopted advised alarmed amused annoyed arrested assisted avoided awarded banished
-        bathed battled beat begged believed betrayed bit blamed blessed boiled borrowed bought bribed brought bullied
-        buried buttered called carried carved caught charmed chased cheated checked cheered choked cleaned closed
-        coached combed confused cooked copied counted courted crowned cured cursed dated dazzled debated deceived
-        defended despised detained disarmed divorced doubted drained drew dropped drowned dyed educated elected
-        engaged enjoyed enraged envied escorted examined exiled exposed fanned feared fed fetched filmed fined fired
-        followed fooled forgave forgot fought found framed freed fried glued greeted guarded guided hated haunted
-        healed heard helped hid hired hit hugged hunted hurried ignored imitated insulted insured invented invited
-        ironed jailed joined judged juggled kept kicked kissed knew knighted knitted led lent licked liked lost loved
-        lured made married measured melted mended met milked mimicked missed mistook mocked mourned named needed
-        nursed obeyed observed offended oiled outlived outran paid painted pampered pardoned passed patted pawned
-        pickled pinched pitied plagued pleased plucked poisoned polished posted praised pulled punished pushed quoted
-        raised ran refused rejected replaced reported rescued rewarded robbed ruined ruled saved scolded scrubbed
-        searched sent served shaved shocked shook shot shrank sketched smuggled sniffed snubbed soaked sold spared
-        spoiled spotted squashed startled starved stole stopped stuffed sued tamed tattooed taught teased thanked
-        threw tickled tied toasted touched traced tracked trained trapped tricked tripped trusted upset visited warned
-        washed watched weighed welcomed whipped widowed woke won wrapped wrestled"""),
+        bathed battled begged believed betrayed blamed blessed boiled borrowed bought bribed brought bullied buried
+        buttered called carried carved caught charmed chased cheated checked cheered choked cleaned closed coached
+        combed confused cooked copied counted courted crowned cured cursed dated dazzled debated deceived defended
+        despised detained disarmed divorced doubted drained dropped dyed educated elected engaged enjoyed enraged
+        envied escorted examined exiled exposed fanned feared fed fetched filmed fined fired followed fooled fought
+        found framed freed fried glued greeted guarded guided hated haunted healed heard helped hired hit hugged
+        hunted hurried ignored imitated insulted insured invented invited ironed jailed joined judged juggled kept
+        kicked kissed knighted knitted led lent licked liked lost loved lured made married measured melted mended met
+        milked mimicked missed mocked mourned named needed nursed obeyed observed offended oiled outlived paid painted
+        pampered pardoned passed patted pawned pickled pinched pitied plagued pleased plucked poisoned polished posted
+        praised pulled punished pushed quoted raised refused rejected replaced reported rescued rewarded robbed ruined
+        ruled saved scolded scrubbed searched sent served shaved shocked sketched smuggled sniffed snubbed soaked sold
+        spared spoiled spotted squashed startled stopped stuffed sued tamed tattooed taught teased thanked tickled
+        tied toasted touched traced tracked trained trapped tricked tripped trusted upset visited warned washed
+        watched weighed welcomed won wrapped wrestled"""),
     "manner": words("""abroad absently again aloft alone aloud always angrily ardently artfully ashore asleep badly
-        barefoot beneath bitterly blandly blindly bluntly boldly bravely briefly brightly briskly broadly busily
-        calmly casually cheaply cleverly closely clumsily coldly crossly cruelly daily daintily deeply dimly dismally
+        barefoot bitterly blandly blindly bluntly boldly bravely briefly brightly briskly broadly busily calmly
+        casually cheaply cleverly closely clumsily coldly crossly cruelly daily daintily deeply dimly dismally
         divinely downhill drowsily eagerly exactly expertly faintly fairly famously fast fatally fiercely finally
         firmly flatly fluently fondly forever formally frankly freely frugally gently giddily gingerly gladly glumly
         gravely greedily grimly gruffly grumpily guiltily happily hard hastily heartily heavily hoarsely horribly
-        humbly hungrily idly impishly indoors inwards jointly jovially joyfully keenly kindly lamely lately lavishly
-        lazily lightly limply locally loosely loudly lovingly loyally luckily lustily madly meanly meekly merrily
-        mildly modestly moodily morally mutely narrowly neatly never nightly nobly noisily oddly offstage often openly
-        outdoors overhead politely poorly primly proudly publicly quaintly quickly quietly quite randomly rapidly
-        rarely rashly readily richly roughly royally rudely ruefully sadly savagely secretly seldom sensibly severely
-        sharply shrilly shyly sideways sillily sleepily slowly smoothly smugly snugly soberly softly solemnly somehow
-        soundly speedily squarely steadily sternly stiffly strictly stupidly sulkily superbly sweetly swiftly tenderly
-        terribly there timidly together tomorrow tonight truly twice unaided unseen uphill upstairs urgently usefully
-        vaguely vainly visibly vividly vocally warily warmly wearily weirdly well wickedly wildly wisely woefully
-        yearly"""),
+        humbly hungrily idly impishly indoors inwards jointly jovially joyfully keenly kindly lamely lavishly lazily
+        lightly limply locally loosely loudly lovingly loyally luckily lustily madly meanly meekly merrily mildly
+        modestly moodily morally mutely narrowly neatly nightly nobly noisily oddly offstage often openly outdoors
+        overhead politely poorly primly proudly publicly quaintly quickly quietly randomly rapidly rarely rashly
+        readily richly roughly royally rudely ruefully sadly savagely secretly sensibly severely sharply shrilly shyly
+        sideways sillily sleepily slowly smoothly smugly snugly soberly softly solemnly somehow soundly speedily
+        squarely steadily sternly stiffly strictly stupidly sulkily superbly sweetly swiftly tenderly terribly timidly
+        together tomorrow tonight truly twice unaided unseen uphill upstairs urgently usefully vaguely vainly visibly
+        vividly vocally warily warmly wearily weirdly well wickedly wildly wisely woefully yearly"""),
     "preposition": phrases("""above, against, ahead of, alongside, around, before, behind, below, beneath, beside,
         beyond, close to, far from, in front of, inside, near, next to, opposite, outside, over, past, under, within
         sight of"""),
@@ -251,7 +252,7 @@ WORDS = {  # slot of a template -> the words that fill it
     "hour": phrases("""after dark, after lunch, at breakfast, at dawn, at dusk, at high tide, at midnight, at noon, at
         sunset, before breakfast, before the flood, by candlelight, during a duel, during a parade, during a power
         cut, during an eclipse, during the harvest, during the strike, in a blizzard, in a thunderstorm, in early
-        spring, in late autumn, in winter, on a holiday, on market day, too late"""),
+        spring, in late autumn, in winter, on a holiday, on market day"""),
     "day": words("""Friday Monday Saturday Sunday Thursday Tuesday Wednesday"""),
     "weather": words("""arctic balmy bitter bleak blustery breezy bright brisk changeable chilly clear cloudy cold
         cool crisp damp dark delightful dismal dreadful drizzly dry dusty foggy freezing frosty gloomy glorious grey
@@ -260,10 +261,6 @@ WORDS = {  # slot of a template -> the words that fill it
     "genre": words("""ballad burlesque chronicle comedy dance duel fable fantasy farce melodrama mystery nightmare
         pageant parable parody prank puzzle quarrel revue ritual romance romp satire scandal sermon spectacle thriller
         tragedy tragicomedy"""),
-    "oath": phrases("""Botheration, By my beard, By the moon, Dear me, Fiddlesticks, Good heavens, Great whales,
-        Heaven help us, Hush, I swear it, Impossible, Marvellous, My stars, Nonsense, Oh dear, Poppycock, Rubbish,
-        Saints alive, Splendid, Sweet thunder, Thunder and turnips, Treachery, Upon my soul, Villainy, What impudence,
-        Wonderful"""),
 }
 DESCRIBED = {"setting": "look", "thing": "look", "furniture": "look", "animal": "nature", "role": "nature",
              "being": "nature", "food": "taste"}  # which adjectives describe it

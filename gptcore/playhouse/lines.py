@@ -5,7 +5,7 @@ described ({animal}: `shy parrot`). {animal=}, {act=} and {is=} agree with the n
 brings a number of its own. The other slots are methods of `grammar.Scene`. The fixed words that open a template are chosen
 first, so within a part none may begin another.
 """
-__all__ = ["ANSWERS", "DETERMINERS", "LINES"]
+__all__ = ["ANSWERS", "DETERMINERS", "FACT_QUESTIONS", "LINES"]
 
 # Whether what follows is plural; None: it may be either.
 DETERMINERS = {"another": False, "each": False, "every": False, "no": False, "one": False, "that": False, "this": False,
@@ -40,8 +40,8 @@ Do not {verb} {a animal}, {name}
 For {food} I {act} and {verb} {food}
 Forgive me, {name}, I {did} your {animal}
 Give me the {prop}, {name}
-Half of this {food} is {food}
-How {manner} {name} {verb=} {his} {thing}
+Half of my {relative} is {food}
+See how {name} {verb=} {his} {thing} {manner}
 If {some being} {act=} {manner}, {name} will {act}
 It is {fault} that {verb=} {a being}
 Let us {act} {manner} and {verb} the {food}
@@ -50,7 +50,7 @@ Look how {some animal} {verb=} {a thing}
 Love {act=} {place} and {verb=} {some being} {manner}
 Never {verb} {some role} {hour}
 Nobody in this {scenery} can {act} like {name}
-Neither {fault} nor {food} {verb=} {some role} {hour}
+Neither {food} nor {fault} {verb=} {some role} {hour}
 On {day} {name} {did} {his} {animal} {place}
 Once {name} and {his} {relative} {did} {a being}
 Only {fault} {verb=} {a being}
@@ -123,7 +123,7 @@ Is it true that {name} {did} {a role}
 """,
     "perhaps": """
 Alas, yes
-Certainly, and {manner}
+Certainly, with {food}
 Certainly not
 Yes, {hour}
 """,
@@ -142,7 +142,7 @@ never {verb} {a being} {hour}
 no {thing} without {fault}
 the {being=} {act=} {place}
 two {being=} {act=} {manner}
-where {food} is, {fault} {act=} {hour}
+after {food} {fault} {act=} {hour}
 """,
     "action": """
 drops {his} {thing} on {his} {relative}
@@ -159,14 +159,14 @@ whispers to {his} {thing} and {act=} {manner}
     "first line": """
 Beware the {animal} who {verb=} the {look} {first rhyme}
 I {did} {a being} beside the {first rhyme}
-If {some being} {act=} {manner} past the {first rhyme}
+Lo, {some being} {act=} {manner} past the {first rhyme}
 My {relative} {did} {a animal} on the {first rhyme}
 Oh, {verb} {a role} and {act} upon the {first rhyme}
 Sing, {name}, of {fault} and of {a look} {first rhyme}
 The {being=} {act=} {manner} by the {first rhyme}
 Three {animals} {did} {a look} {first rhyme}
 Tonight {some role} {verb=} {a look} {first rhyme}
-When {some being} {act=} {manner} near the {first rhyme}
+Here {some being} {act=} {manner} near the {first rhyme}
 """,
     "second line": """
 All {roles} {verb} {a look} {rhyme}
@@ -181,4 +181,5 @@ Who {act=} {manner} {verb=} the {rhyme}
 With {food} and {food} upon the {rhyme}
 """,
 }
+FACT_QUESTIONS = ("who has", "where is", "who is", "where are")  # their answers were told before
 ANSWERS = {"why": "because", "where": "there", "who": "someone", "when": "then", "whether": "perhaps"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .grammar import KINDS, NUMBER, PREPOSITIONS, TALK
 from .lexicon import DESCRIBED, NAMES, PRONOUNS, RHYME_GROUP, WORDS
-from .lines import ANSWERS, DETERMINERS, LINES
+from .lines import ANSWERS, DETERMINERS, FACT_QUESTIONS, LINES
 
 __all__ = ["Verdict", "judge"]
 
@@ -23,16 +23,17 @@ COUNT = re.compile(r"I count my .+?: ([\w, ]+)\. I see (\w+)")
 SUM = re.compile(r"Yesterday I had (\w+) .+? and \w+ ate (\w+)\. Now I have (\w+)")
 
 
-def openings(parts: Iterable[str]) -> tuple[str, ...]:
+def beginnings(parts: Iterable[str]) -> tuple[str, ...]:
+    """The fixed words with which the lines of these parts begin."""
     return tuple(line.split("{")[0] for part in parts for line in LINES[part].strip().split("\n"))
 
 
-SPEECHES = openings(TALK)
-REPLIES = (*openings(ANSWERS.values()), "I have the ", "I am the ", "In the ",
+SPEECHES = beginnings(TALK)
+REPLIES = (*beginnings(ANSWERS.values()), "I have the ", "I am the ", "In the ",
            *(f"{name} {verb} the " for name in NAMES for verb in ("has", "is")), *(f"{p} the " for p in PREPOSITIONS))
-QUESTIONS = openings([*ANSWERS, "who has", "where is", "who is", "where are"])
-VERSES = openings(("first line", "second line"))
-ACTIONS = openings(("action", "give", "hide"))
+QUESTIONS = beginnings([*ANSWERS, *FACT_QUESTIONS])
+VERSES = beginnings(("first line", "second line"))
+ACTIONS = beginnings(("action", "give", "hide"))
 NOUNS = {word for name in DESCRIBED if name != "food" for word in WORDS[name]}
 ADJECTIVES = {word for name in set(DESCRIBED.values()) for word in WORDS[name]}
 
@@ -191,7 +192,7 @@ class Reader:
     def speech(self, speaker: str, text: str) -> None:
         self.note("cast", speaker in self.roles)
         text = re.sub(r"^\(.*?\) ", "", text)
-        self.note("order", text.startswith(REPLIES if self.question else SPEECHES) or text.startswith("Sing:"))
+        self.note("order", text.startswith(REPLIES if self.question else SPEECHES))
         if self.question:
             self.answer(speaker, text.rstrip(".!"))
         self.question = text if text.endswith("?") else ""
