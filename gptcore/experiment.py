@@ -17,7 +17,7 @@ from gptcore.device import Device, choose_device
 from gptcore.evaluation import byte_nats
 from gptcore.files import atomic_write
 from gptcore.gpt import GPT, GPTConfig, load_weights
-from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder
+from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder, worth_by_kind
 from gptcore.playhouse import Verdict, judge
 from gptcore.runs import RunFolder
 from gptcore.sampling import sample_text
@@ -158,8 +158,9 @@ class Report:
         shown = shown.rename(columns={"above lowest": "% above the floor"})
         parts = ["The ladder, all on the same validation bytes:\n", table(shown, {"% above the floor": 1})]
         if self.gap is not None:
-            total = self.gap.sum().rename("sum").to_frame().T
-            parts += ["\nBits per byte by kind of structure; what the GPT has not learned is the gap:\n",
+            total = self.gap.drop(columns="worth").sum().rename("sum").to_frame().T
+            parts += ["\nBits per byte by kind of structure. The gap is what the GPT has not learned;\n"
+                      "the worth of a kind is what a reader loses who knows all but that:\n",
                       table(pd.concat([self.gap, total]).rename(columns={"share": "% of the gap"}), {"% of the gap": 1})]
         parts += ["\nA sample:\n", self.sample]
         if self.verdict is not None:
@@ -168,9 +169,10 @@ class Report:
 
 
 def table(frame: pd.DataFrame, decimals: dict[str, int]) -> str:
-    """A table for the console, four decimals unless a column says otherwise."""
-    formats = {name: f"{{:.{decimals.get(name, 4)}f}}".format for name in frame.columns}
-    return frame.to_string(formatters=formats, col_space=10)
+    """A table for the console, four decimals unless a column says otherwise; what is not a number stays empty."""
+    shown = pd.DataFrame({name: [f"{value:.{decimals.get(name, 4)}f}" if value == value else "" for value in frame[name]]
+                          for name in frame.columns}, index=frame.index)
+    return shown.to_string(col_space=10)
 
 
 def report(
@@ -194,7 +196,7 @@ def report(
     gap = None
     if derivations is not None:
         rungs["floor"] = [derivation.nats for derivation in derivations]
-        gap = gap_by_kind(ours, derivations)
+        gap = gap_by_kind(ours, derivations).assign(worth=worth_by_kind(corpus.validation))
     rows = ladder(rungs)
     generator = torch.Generator().manual_seed(seed)
     sample = "".join(sample_text(model, tokenizer, max_new_tokens=400, generator=generator))

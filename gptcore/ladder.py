@@ -11,7 +11,7 @@ from gptcore import playhouse
 from gptcore.evaluation import bits_per_byte
 from gptcore.ngram import NGram
 
-__all__ = ["COUNTING", "counting_rungs", "floor", "gap_by_kind", "ladder"]
+__all__ = ["COUNTING", "counting_rungs", "floor", "gap_by_kind", "ladder", "worth_by_kind"]
 
 COUNTING = {"uniform": 0, "unigram": 1, "bigram": 2, "5-gram": 5}  # rung -> order of the NGram that stands on it
 ENOUGH = 2_000_000  # bytes of training text that the rungs count; more would be slow and change little
@@ -84,3 +84,14 @@ def gap_by_kind(nats: Nats, derivations: Sequence[playhouse.Derivation]) -> pd.D
     table["gap"] = table["model"] - table["floor"]
     table["share"] = 100 * table["gap"] / table["gap"].sum()
     return table
+
+
+def worth_by_kind(documents: Sequence[str]) -> pd.Series:
+    """What each kind of structure is worth: bits per byte that a reader loses who is blind to it and knows all else.
+
+    A gap as large as that says that a model has learned nothing of the kind. For texts of the grammar only.
+    """
+    bits = sum(map(len, documents)) * math.log(2)
+    exact = sum(playhouse.score(text).nats.sum() for text in documents)
+    blind = {kind: sum(playhouse.score(text, kind).nats.sum() for text in documents) for kind in playhouse.KINDS}
+    return pd.Series({kind: (nats - exact) / bits for kind, nats in blind.items()}, name="worth")

@@ -62,7 +62,7 @@ def loss_curves(log: pd.DataFrame, bytes_per_token: float, floor: float | None =
                               textcoords="offset points", color=colour, ha="right", va="bottom" if name == above else "top")
         if floor is not None:
             draw_floor(axes, floor)
-        axes.set(xlabel="step", ylabel="bits per byte", xlim=(0, None))
+        axes.set(xlabel="step", ylabel="bits per byte, on fixed windows", xlim=(0, None))
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:.3g}")
         axes.yaxis.set_minor_formatter("{x:.2g}")
@@ -72,8 +72,8 @@ def loss_curves(log: pd.DataFrame, bytes_per_token: float, floor: float | None =
 def draw_floor(axes: Axes, floor: float) -> None:
     """Draw the loss that no model can go below."""
     axes.axhline(floor, color=GREEN, linestyle=(0, (4, 2)))
-    axes.annotate(f"floor {floor:.3f}", (1, floor), (-4, 4), xycoords=("axes fraction", "data"),
-                  textcoords="offset points", ha="right", color=GREEN)
+    axes.annotate(f"floor {floor:.3f}", (0, floor), (6, 4), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", color=GREEN)
 
 
 def ladder_bars(table: pd.DataFrame, ours: str = "GPT", floor: str = "floor") -> Figure:

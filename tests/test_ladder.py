@@ -6,7 +6,7 @@ import pytest
 
 from gptcore import playhouse
 from gptcore.evaluation import bits_per_byte
-from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder
+from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder, worth_by_kind
 from gptcore.ngram import NGram
 
 TRAIN = [playhouse.write(seed) for seed in range(60)]
@@ -69,6 +69,14 @@ def test_a_model_blind_to_one_kind_has_its_gap_there():
         table = gap_by_kind(blind, derivations)
         assert table.loc[kind, "share"] == pytest.approx(100)
         assert table["gap"].sum() > 0
+
+
+def test_worth_is_the_gap_of_a_blind_reader():
+    derivations, worth = floor(JUDGED), worth_by_kind(JUDGED)
+    for kind in playhouse.KINDS:
+        blind = [playhouse.score(text, kind).nats for text in JUDGED]
+        assert worth[kind] == pytest.approx(gap_by_kind(blind, derivations)["gap"].sum())
+    assert worth["spelling"] == worth.max() and worth.min() > 0
 
 
 def test_the_grammar_itself_has_no_gap():
