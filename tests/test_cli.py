@@ -10,10 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gptcore import playhouse
+from gptcore import playhouse, plots
 from gptcore.__main__ import main, parser
+from gptcore.device import choose_device
+from gptcore.evaluation import byte_nats
+from gptcore.experiment import Experiment, report
+from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder, worth_by_kind
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--tokenizer", "bpe:300", "--preset", "tiny", "--n-layer", "1", "--n-embd", "16", "--block-size", "64",
@@ -55,6 +60,25 @@ def test_evaluate_prints_ladder_gap_sample_and_verdict(texts):
     drawn = {path.name for path in (texts / "my run" / "figures").iterdir()}
     assert drawn == {"loss.png", "ladder.png", "gap.png"}
     assert str(texts) not in done.stdout
+
+
+def test_the_report_prints_what_was_measured(texts, monkeypatch, tmp_path):
+    """Every number of the report, computed once more by the functions that it should have called."""
+    monkeypatch.chdir(texts)
+    drawn, real = [], plots.loss_curves
+    monkeypatch.setattr(plots, "loss_curves", lambda *arguments: drawn.append(arguments[1:]) or real(*arguments))
+    opened, device = Experiment.open("my run"), choose_device("cpu")
+    found, corpus = report(opened, figures=tmp_path, device=device, progress=False), opened.corpus
+    ours = byte_nats(opened.model(), opened.validation_documents, opened.tokenizer)
+    below = floor(corpus.validation)
+    rows = ladder(counting_rungs(corpus.train, corpus.validation) | {"GPT": ours, "floor": [d.nats for d in below]})
+    np.testing.assert_allclose(found.ladder.loc[rows.index], rows, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.gap.drop(columns="worth"), gap_by_kind(ours, below), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.gap["worth"], worth_by_kind(corpus.validation))
+    predicted = sum(len(opened.tokenizer.encode(text)) + 1 for text in corpus.validation)
+    assert drawn == [(pytest.approx(corpus.validation_bytes / predicted), pytest.approx(rows.loc["floor", "bits per byte"]))]
+    for name, value in (("GPT", rows.loc["GPT", "bits per byte"]), ("sum", found.gap["floor"].sum())):
+        assert re.search(rf"^{name} +(\S+)", str(found), re.MULTILINE)[1] == f"{value:.4f}"
 
 
 def test_evaluate_on_other_text_has_no_floor(texts):

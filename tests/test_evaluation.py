@@ -235,3 +235,19 @@ def test_a_difference_over_other_bytes_is_refused():
     for other in ([np.ones(4), np.ones(3)], [np.ones(7)]):
         with pytest.raises(ValueError, match=f"7 bytes in 2 documents against 7 bytes in {len(other)}"):
             paired_difference(one, other)
+
+
+def test_byte_nats_follow_stride_number_format_and_long_batches(model):
+    documents = [np.array([10, *np.random.default_rng(0).integers(0, 10, 2000), 10])]
+    for stride in (None, 1):
+        by_byte = byte_nats(model, documents, Words(), stride=stride, batch_size=200)[0]
+        by_token = token_nats(model, documents, stride=stride)[0]
+        assert by_byte.sum() == pytest.approx(by_token[:-1].sum(), rel=1e-9)
+    model.float()
+    bf16 = Device(torch.device("cpu"), torch.bfloat16, "a test")
+    assert (byte_nats(model, documents, Words())[0] != byte_nats(model, documents, Words(), device=bf16)[0]).any()
+
+
+def test_nine_documents_are_few():
+    nine = list(np.random.default_rng(0).random((9, 12)))
+    assert bits_per_byte(nine).error == pytest.approx(bits_per_byte(list(np.reshape(nine, (27, 4)))).error)

@@ -96,3 +96,28 @@ def test_ladder_table():
     table = ladder({"floor": [np.full(10, bits)] * 10, "model": [np.full(10, 1.5 * bits)] * 10})
     assert list(table.index) == ["model", "floor"]
     assert table.loc["model", "above lowest"] == pytest.approx(50) and table.loc["floor", "above lowest"] == 0
+
+
+def test_error_bars_are_those_of_bits_per_byte():
+    nats = list(np.random.default_rng(0).random((12, 9)))
+    assert ladder({"a": nats}).loc["a", "error"] == bits_per_byte(nats).error
+
+
+def test_a_text_that_is_wrong_from_its_first_character_has_no_floor():
+    assert floor(["7"]) is None
+
+
+def test_a_model_that_is_luckier_than_the_grammar_has_a_negative_gap():
+    derivations = floor(JUDGED)
+    assert gap_by_kind([0 * derivation.nats for derivation in derivations], derivations)["gap"].sum() < 0
+
+
+def test_the_five_gram_has_order_five():
+    rung, alone = counting_rungs(TRAIN, JUDGED)["5-gram"], counting_rungs(TRAIN, JUDGED, {"alone": 5})["alone"]
+    np.testing.assert_array_equal(rung[0], alone[0])
+
+
+def test_counting_stops_after_enough_bytes(monkeypatch):
+    monkeypatch.setattr("gptcore.ladder.ENOUGH", 10)
+    long, short = (counting_rungs(texts, ["abba"], {"b": 2})["b"][0] for texts in (["abababab"] * 3, ["abababab", "a"]))
+    np.testing.assert_array_equal(long, short)

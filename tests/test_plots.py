@@ -83,3 +83,37 @@ def test_the_style_stays_within_the_figure():
     before = dict(plt.rcParams)
     plots.gap_bars(pd.DataFrame({"gap": {"a": 1.0}, "share": {"a": 100.0}}))
     assert dict(plt.rcParams) == before
+
+
+def test_every_number_of_the_loss_curves_is_the_logs():
+    log, bit = LOG.assign(val_loss=[4.0, 2.1, 2.2]), 1 / math.log(2) / 4
+    axes = plots.loss_curves(log, 4.0).axes[0]
+    assert f"{2.1 * bit:.3f}" in axes.get_title(loc="left")  # the best, not the last
+    assert axes.get_ylabel().startswith("bits per byte")
+    assert [list(line.get_xdata()) for line in axes.lines] == [[10, 20], [0, 10, 20]]
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((1.9 * bit, 4.2 * bit))  # two standard errors to either side
+    labels = {text.get_text(): (text.xy[1], text.get_va()) for text in axes.texts}
+    assert labels["training"] == (pytest.approx(2.0 * bit), "top")
+    assert labels["validation"] == (pytest.approx(2.2 * bit), "bottom")
+
+
+def test_every_number_of_the_ladder_is_the_tables():
+    table = pd.DataFrame({"bits per byte": [4, 1.5, 1], "error": [0.3, 0.2, 0.1], "above lowest": [300, 50, 0]},
+                         index=["uniform", "GPT", "floor"])
+    axes = plots.ladder_bars(table).axes[0]
+    assert "GPT needs 1.500" in axes.get_title(loc="left")
+    assert [text.get_text() for text in axes.texts] == ["4.000 ± 0.300", "1.500 ± 0.200", "1.000 ± 0.100"]
+    assert axes.get_xlabel().startswith("bits per byte")
+    whiskers = [end[0] - start[0] for start, end in axes.collections[0].get_segments()]
+    assert whiskers == pytest.approx([0.6, 0.4, 0.2])
+    assert set(axes.lines[-1].get_xdata()) == {1}
+    assert axes.patches[1].get_facecolor() == matplotlib.colors.to_rgba(plots.BLUE)
+    assert "floor" not in left_title(plots.ladder_bars(table[:2]))
+
+
+def test_every_number_of_the_gaps_is_the_tables():
+    figure = plots.gap_bars(pd.DataFrame({"gap": {"x": 0.1, "y": 0.3}, "share": {"x": 25.0, "y": 75.0}}))
+    assert "0.400 bits" in left_title(figure)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["75 %", "25 %"]
+    assert set(figure.axes[0].lines[0].get_xdata()) == {0}
