@@ -116,18 +116,19 @@ def start(
     """Train a new model from a corpus into a folder. Its vocabulary is the tokenizer's, whatever `model` says."""
     text = corpora.load(corpus)
     run = RunFolder(folder)
-    run.empty(overwrite)  # before the tokenizer is trained: a folder in use is refused at once
+    run.refuse_if_used(overwrite)  # at once, and nothing is removed before all that can be refused has been looked at
     if Path(corpus).exists() and corpus not in corpora.KNOWN:
         corpus = str(Path(corpus).resolve())  # to be found again from another folder
     experiment = Experiment(run, text, make_tokenizer(tokenizer, text, progress))
-    experiment.tokenizer.save(run.path / "tokenizer.json")
-    about = {"corpus": corpus, "validation_sha256": text.validation_hash, "tokenizer": tokenizer}
-    with atomic_write(run.path / "experiment.json") as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     model = dataclasses.replace(model, vocab_size=experiment.tokenizer.vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         gpt = GPT(model)
+    run.empty(overwrite)
+    experiment.tokenizer.save(run.path / "tokenizer.json")
+    about = {"corpus": corpus, "validation_sha256": text.validation_hash, "tokenizer": tokenizer}
+    with atomic_write(run.path / "experiment.json") as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     experiment.fit(gpt, config, device, resume=False, progress=progress)
     return experiment
 

@@ -40,15 +40,18 @@ class RunFolder:
         """What to type to go on, as a piece of a sentence."""
         return f"python -m gptcore train --resume {shlex.quote(str(self.path))}, or train(..., resume=True)"
 
-    def empty(self, overwrite: bool) -> None:
-        """Make room for a new run; raise FileExistsError when another is here and may not be overwritten."""
-        files = [self.last, self.best, self.log]  # removed in this order: without the first they are no run to resume
-        found = [file.name for file in files if file.exists()]
+    def refuse_if_used(self, overwrite: bool) -> None:
+        """Raise FileExistsError when a run is here that may not be overwritten."""
+        found = [file.name for file in (self.last, self.best, self.log) if file.exists()]
         if found and not overwrite:
             raise FileExistsError(f"{self.path} already holds a run ({', '.join(found)}). To go on with it: "
                                   f"{self.how_to_resume}. To replace it: --overwrite, or overwrite=True. To keep it: "
                                   "another folder")
-        for file in files:
+
+    def empty(self, overwrite: bool) -> None:
+        """Make room for a new run, where `refuse_if_used` allows it."""
+        self.refuse_if_used(overwrite)
+        for file in (self.last, self.best, self.log):  # in this order: without the first they are no run to resume
             file.unlink(missing_ok=True)
         self._write(self.log, ",".join(COLUMNS) + "\n")
 

@@ -107,6 +107,15 @@ def test_a_folder_in_use_is_not_overwritten_unless_told(texts):
     assert (texts / "my run" / "last.safetensors").read_bytes() == before  # the same run again, bit for bit
 
 
+@pytest.mark.parametrize("wrong", [["--tokenizer", "words"], ["--tokenizer", "bpe:3"], ["--corpus", "nothing"],
+                                   ["--n-head", "3"], ["--steps", "0"]])
+def test_overwriting_with_a_mistake_loses_nothing(texts, monkeypatch, wrong):
+    monkeypatch.chdir(texts)
+    before = {path.name: path.read_bytes() for path in Path("my run").iterdir() if path.is_file()}
+    assert main(["train", "--corpus", "texts", "--out", "my run", "--overwrite", "--quiet", *SMALL, *wrong]) == 1
+    assert {path.name: path.read_bytes() for path in Path("my run").iterdir() if path.is_file()} == before
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(texts):
     """Interrupted and resumed, the run ends as one that was never interrupted."""
     long = [*SMALL, "--steps", "400", "--eval-every", "100"]
