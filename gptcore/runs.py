@@ -63,8 +63,9 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove the temporary files of a process that was killed while it was saving."""
-        for leftover in self.path.glob(".*.tmp*"):
-            leftover.unlink()
+        for leftover in self.path.glob(".*"):  # ours are .NAME.tmp.SUFFIX, those of safetensors .tmpXXXXXX
+            if ".tmp" in leftover.name:
+                leftover.unlink()
 
     def write_config(self, settings: dict) -> None:
         """Write the settings for people, and for whoever rebuilds the model."""

@@ -79,6 +79,13 @@ def test_killed_and_resumed_is_never_killed(tmp_path, mode):
         assert_same_run(whole, other)
 
 
+def test_only_temporary_files_are_swept(tmp_path):
+    for name in (".last.1a2b3c4d.tmp.safetensors", ".tmpypS2FO", "my.tmp_notes.txt", ".hidden", "log.csv"):
+        (tmp_path / name).touch()
+    RunFolder(tmp_path).sweep()
+    assert {path.name for path in tmp_path.iterdir()} == {"my.tmp_notes.txt", ".hidden", "log.csv"}
+
+
 def test_a_full_disk_is_said_and_harms_nothing(tmp_path):
     said = killed_runs("full", tmp_path).splitlines()
     whole, *others = sorted(tmp_path.iterdir(), key=lambda path: path.name != "whole")
