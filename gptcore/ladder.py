@@ -1,20 +1,27 @@
 """The ladder: models in bits per byte over the same bytes, the grammar's floor below them. Climbed from chapter 01 on."""
 
+import json
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from gptcore import playhouse
-from gptcore.evaluation import bits_per_byte
+from gptcore.corpora import REPOSITORY_DATA, Corpus
+from gptcore.evaluation import Score, bits_per_byte
+from gptcore.files import atomic_write
 from gptcore.ngram import NGram
 
-__all__ = ["COUNTING", "counting_rungs", "floor", "gap_by_kind", "ladder", "worth_by_kind"]
+__all__ = ["COUNTING", "counting_rungs", "floor", "gap_by_kind", "known_rungs", "ladder", "place", "worth_by_kind"]
 
 COUNTING = {"uniform": 0, "unigram": 1, "bigram": 2, "5-gram": 5}  # rung -> order of the NGram that stands on it
 ENOUGH = 2_000_000  # bytes of training text that the rungs count; more would be slow and change little
+
+LADDER = REPOSITORY_DATA / "ladder.json"  # the rungs that the chapters measured
 
 Nats = Sequence[Float[np.ndarray, "_"]]  # one array per document, one surprisal per byte
 
@@ -49,7 +56,7 @@ def floor(documents: Sequence[str]) -> list[playhouse.Derivation] | None:
     return derivations
 
 
-def ladder(rungs: Mapping[str, Nats]) -> pd.DataFrame:
+def ladder(rungs: Mapping[str, Nats | Score]) -> pd.DataFrame:
     """A table of rungs, highest loss first: bits per byte, standard error, and percent above the lowest.
 
     >>> print(ladder({"one bit": [np.full(8, math.log(2))] * 10, "two": [np.full(8, math.log(4))] * 10}))
@@ -57,12 +64,45 @@ def ladder(rungs: Mapping[str, Nats]) -> pd.DataFrame:
     two                2.0    0.0         100.0
     one bit            1.0    0.0           0.0
     """
-    scores = {name: bits_per_byte(nats) for name, nats in rungs.items()}
+    scores = {name: rung if isinstance(rung, Score) else bits_per_byte(rung) for name, rung in rungs.items()}
     lowest = min(score.value for score in scores.values())
     table = pd.DataFrame({"bits per byte": {name: score.value for name, score in scores.items()},
                           "error": {name: score.error for name, score in scores.items()},
                           "above lowest": {name: 100 * (score.value / lowest - 1) for name, score in scores.items()}})
     return table.sort_values("bits per byte", ascending=False)
+
+
+def known_rungs(corpus: Corpus, path: Path = LADDER) -> dict[str, Score]:
+    """The rungs that the chapters measured on this corpus; none for a text of your own."""
+    if not path.is_file():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored["validation"] != corpus.validation_hash:
+        return {}
+    return {name: Score(rung["bits per byte"], rung["error"]) for name, rung in stored["rungs"].items()}
+
+
+def place(name: str, nats: Nats, corpus: Corpus, path: Path = LADDER) -> Score:
+    """Measure a rung and hold it to the one in data/ladder.json: AssertionError if it is off by three standard errors.
+
+    A new name, or the name of a rung on another text, is only measured. With GPTCORE_KEEP=1, as `make notebooks` sets
+    it, the rung is written to the file.
+    """
+    score, known = bits_per_byte(nats), known_rungs(corpus, path)
+    if os.environ.get("GPTCORE_KEEP") == "1":
+        kept = {rung: {"bits per byte": round(value.value, 6), "error": round(value.error, 6)}
+                for rung, value in ladder_order(known | {name: score})}
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps({"corpus": corpus.name, "validation": corpus.validation_hash, "rungs": kept},
+                                            indent=1) + "\n", encoding="utf-8")
+    elif name in known and abs(score.value - known[name].value) > 3 * known[name].error + 1e-6:
+        raise AssertionError(f"the rung {name} stands at {known[name]} in {path.name}, and this one came out at {score}: "
+                             "something in between was changed")
+    return score
+
+
+def ladder_order(rungs: Mapping[str, Score]) -> list[tuple[str, Score]]:
+    return sorted(rungs.items(), key=lambda rung: (-rung[1].value, rung[0]))
 
 
 def gap_by_kind(nats: Nats, derivations: Sequence[playhouse.Derivation]) -> pd.DataFrame:

@@ -1,21 +1,27 @@
 """Every figure of the course, in one style: the finding in the title, few colours, the floor or the baseline drawn in."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from gptcore.files import atomic_write
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "gap_bars", "ladder_bars", "loss_curves", "save"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "curves", "gap_bars", "heat_map", "ladder_bars",
+           "loss_curves", "next_character_bars", "save", "show", "surprisal_text", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
+FIGURES = Path(__file__).resolve().parent.parent / "figures"  # what the README shows
 STYLE = {
     "figure.dpi": 100, "figure.constrained_layout.use": True, "font.size": 11, "axes.titlesize": 13,
     "axes.titlelocation": "left", "axes.titlepad": 12, "axes.spines.top": False, "axes.spines.right": False,
@@ -25,7 +31,7 @@ STYLE = {
 
 
 @contextmanager
-def canvas(title: str, width: float = 7.5, height: float = 4.2) -> Iterator[tuple[Figure, Axes]]:
+def canvas(title: str, width: float | int = 7.5, height: float | int = 4.2) -> Iterator[tuple[Figure, Axes]]:
     """Yield a figure and its axes in the style of the course; `title` says what is to be seen."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(width, height))
@@ -39,6 +45,114 @@ def save(figure: Figure, path: str | Path) -> Path:
         figure.savefig(temporary, dpi=150, metadata={"Software": None})
     plt.close(figure)
     return Path(path)
+
+
+def show(figure: Figure, alt: str, file: str = "") -> None:
+    """Show a figure in a notebook, with a text for those who cannot see it, and close it.
+
+    With GPTCORE_KEEP=1, as `make notebooks` sets it, a figure that has a `file` name is also written to figures/.
+    """
+    from IPython.display import display  # only where notebooks are; slow to import
+
+    display(figure, metadata={"image/png": {"alt": alt}})
+    if file and os.environ.get("GPTCORE_KEEP") == "1":
+        save(figure, FIGURES / file)
+    plt.close(figure)
+
+
+def visible(character: str) -> str:
+    """A character as a label: signs for the line break and the space, which have no shape of their own.
+
+    >>> visible("\\n"), visible(" "), visible("a")
+    ('↵', '␣', 'a')
+    """
+    return {"\n": "↵", " ": "␣"}.get(character, character)
+
+
+def curves(
+    x: Sequence[float | int],
+    ys: Mapping[str, Sequence[float | int]],
+    title: str,
+    xlabel: str,
+    ylabel: str = "bits per byte",
+    line: tuple[str, float] | None = None,
+    marker: str = "o",
+) -> tuple[Figure, Axes]:
+    """Draw up to four curves over the same x, each with its name at its right end; `line` names a height to compare with."""
+    with canvas(title) as (figure, axes):
+        for (name, y), colour in zip(ys.items(), (BLUE, ORANGE, VERMILION, GREY), strict=False):
+            axes.plot(x, y, color=colour, marker=marker, markersize=5)
+            axes.annotate(name, (x[-1], y[-1]), (8, 0), textcoords="offset points", color=colour, va="center",
+                          annotation_clip=False)
+        if line is not None:
+            axes.axhline(line[1], color=GREEN, linestyle=(0, (4, 2)))
+            axes.annotate(line[0], (1, line[1]), (-4, 4), xycoords=("axes fraction", "data"),
+                          textcoords="offset points", color=GREEN, ha="right")
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure, axes
+
+
+def next_character_bars(distributions: Mapping[str, Mapping[str, float]], title: str, most: int = 8) -> Figure:
+    """Draw who expects what as the next character, side by side: for each name the `most` probable characters."""
+    with plt.rc_context(STYLE):
+        figure, row = plt.subplots(1, len(distributions), figsize=(7.5, 3.2), squeeze=False)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13)
+        for axes, (name, distribution) in zip(row[0], distributions.items()):
+            likely = sorted(distribution.items(), key=lambda pair: -pair[1])[:most]
+            labels = [visible(character) or "end" for character, _ in likely]
+            bars = axes.barh(range(len(likely)), [100 * p for _, p in likely], color=BLUE, height=0.7)
+            axes.bar_label(bars, [f"{100 * p:.0f} %" if p >= 0.01 else "< 1 %" for _, p in likely], padding=4)
+            axes.set_yticks(range(len(likely)), labels, family="monospace")
+            axes.set_title(name, fontsize=11)
+            axes.set(xlim=(0, 119), xticks=[0, 50, 100], xlabel="%")
+            axes.set_ylim(most - 0.5, -0.5)
+            axes.grid(axis="y", visible=False)
+    return figure
+
+
+def surprisal_text(text: str, bits: Sequence[float] | Float[np.ndarray, "n"], title: str) -> Figure:
+    """Draw a text in which every character stands on a colour that says how many bits it cost."""
+    lines, wide = text.rstrip("\n").split("\n"), 88
+    places, row = [], 0  # (row, column) of each character, long lines folded
+    for line in lines:
+        places += [(row + i // wide, i % wide) for i in range(len(line) + 1)]
+        row += len(line) // wide + 1
+    norm, colours = PowerNorm(0.6, 0, 8), plt.get_cmap("YlOrBr")
+    with canvas(title, width=9, height=0.21 * row + 1.1) as (figure, axes):
+        for character, (y, x), cost in zip(text, places, bits):
+            axes.add_patch(Rectangle((x, y), 1, 1, color=colours(norm(cost)), linewidth=0))
+            dark = norm(cost) > 0.72
+            axes.text(x + 0.5, y + 0.54, "" if character in " \n" else character, family="monospace", fontsize=9.5,
+                      ha="center", va="center", color="white" if dark else "black")
+        axes.set(xlim=(0, wide + 1), ylim=(row, 0))
+        axes.axis("off")
+        bar = figure.colorbar(plt.cm.ScalarMappable(norm, colours), ax=axes, orientation="horizontal", aspect=45,
+                              shrink=0.5, pad=0.02, ticks=[0, 0.5, 1, 2, 4, 8])
+        bar.set_label("bits that the character costs", fontsize=9)
+    return figure
+
+
+def heat_map(
+    matrix: Float[np.ndarray, "rows columns"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """Draw a matrix of probabilities as a picture, one row for each condition; dark is likely."""
+    size = 0.24
+    with canvas(title, width=size * len(columns) + 2, height=size * len(rows) + 1.2) as (figure, axes):
+        image = axes.imshow(matrix, cmap="YlGnBu", norm=PowerNorm(0.5, 0, 1))
+        axes.set_xticks(range(len(columns)), map(visible, columns), family="monospace", fontsize=9)
+        axes.set_yticks(range(len(rows)), map(visible, rows), family="monospace", fontsize=9)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.05, 0.2, 0.5, 1], format="{x:.0%}")
+        bar.outline.set_visible(False)
+    return figure
 
 
 def loss_curves(log: pd.DataFrame, bytes_per_token: float, floor: float | None = None) -> Figure:
@@ -76,13 +190,14 @@ def draw_floor(axes: Axes, floor: float) -> None:
                   textcoords="offset points", color=GREEN)
 
 
-def ladder_bars(table: pd.DataFrame, ours: str = "GPT", floor: str = "floor") -> Figure:
+def ladder_bars(table: pd.DataFrame, ours: str = "GPT", title: str = "", floor: str = "floor") -> Figure:
     """Draw the rungs of a ladder (`gptcore.ladder.ladder`) as bars, ours and the floor in colour."""
     names = list(table.index)
-    title = f"{ours} needs {table.loc[ours, 'bits per byte']:.3f} bits per byte" if ours in names else "The ladder"
-    if ours in names and floor in names:
-        title += f", {table.loc[ours, 'above lowest']:.0f} % above the floor"
-    with canvas(title, height=0.5 * len(names) + 1.4) as (figure, axes):
+    if not title and ours in names:
+        title = f"{ours} needs {table.loc[ours, 'bits per byte']:.3f} bits per byte"
+        if floor in names:
+            title += f", {table.loc[ours, 'above lowest']:.0f} % above the floor"
+    with canvas(title or "The ladder", height=0.5 * len(names) + 1.4) as (figure, axes):
         colours = [{ours: BLUE, floor: GREEN}.get(name, GREY) for name in names]
         bars = axes.barh(names, table["bits per byte"], xerr=table["error"], color=colours, height=0.65,
                          error_kw={"ecolor": "#333333", "elinewidth": 1})

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from gptcore import playhouse
-from gptcore.evaluation import bits_per_byte
-from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder, worth_by_kind
+from gptcore.corpora import Corpus
+from gptcore.evaluation import Score, bits_per_byte
+from gptcore.ladder import counting_rungs, floor, gap_by_kind, known_rungs, ladder, place, worth_by_kind
 from gptcore.ngram import NGram
 
 TRAIN = [playhouse.write(seed) for seed in range(60)]
@@ -121,3 +122,50 @@ def test_counting_stops_after_enough_bytes(monkeypatch):
     monkeypatch.setattr("gptcore.ladder.ENOUGH", 10)
     long, short = (counting_rungs(texts, ["abba"], {"b": 2})["b"][0] for texts in (["abababab"] * 3, ["abababab", "a"]))
     np.testing.assert_array_equal(long, short)
+
+
+CORPUS = Corpus("toy", "memory", TRAIN, JUDGED)
+
+
+def stored(tmp_path, monkeypatch, **rungs):
+    """A ladder with these rungs in a file, as `make notebooks` writes it."""
+    path = tmp_path / "ladder.json"
+    monkeypatch.setenv("GPTCORE_KEEP", "1")
+    for name, nats in rungs.items():
+        place(name, nats, CORPUS, path)
+    monkeypatch.delenv("GPTCORE_KEEP")
+    return path
+
+
+def nats(bits, spread=0.0):
+    return [np.full(8, math.log(2) * (bits + spread * (-1) ** i)) for i in range(20)]
+
+
+def test_rungs_are_kept_in_order_and_read_again(tmp_path, monkeypatch):
+    path = stored(tmp_path, monkeypatch, low=nats(1.0, 0.1), high=nats(5.0, 0.2), middle=nats(3.0))
+    assert list(known_rungs(CORPUS, path)) == ["high", "middle", "low"]
+    assert known_rungs(CORPUS, path)["high"].value == pytest.approx(5)
+    assert known_rungs(CORPUS, path)["low"].error == pytest.approx(bits_per_byte(nats(1.0, 0.1)).error, abs=1e-6)
+
+
+def test_a_rung_is_held_to_the_stored_one(tmp_path, monkeypatch):
+    path = stored(tmp_path, monkeypatch, rung=nats(2.0, 0.1))
+    before, error = path.read_bytes(), bits_per_byte(nats(2.0, 0.1)).error
+    assert place("rung", nats(2.0 + 2.9 * error), CORPUS, path).value == pytest.approx(2 + 2.9 * error)
+    for off in (3.1, -3.1):
+        with pytest.raises(AssertionError, match=r"the rung rung stands at 2\.000"):
+            place("rung", nats(2.0 + off * error), CORPUS, path)
+    place("a new one", nats(7.0), CORPUS, path)
+    assert path.read_bytes() == before
+
+
+def test_another_text_has_another_ladder(tmp_path, monkeypatch):
+    path = stored(tmp_path, monkeypatch, rung=nats(2.0))
+    other = Corpus("other", "memory", TRAIN, JUDGED[1:])
+    assert known_rungs(other, path) == {} == known_rungs(CORPUS, tmp_path / "none.json")
+    assert place("rung", nats(9.0), other, path).value == pytest.approx(9)
+
+
+def test_a_ladder_of_scores():
+    table = ladder({"mine": Score(2.0, 0.5), "floor": nats(1.0)})
+    assert list(table["above lowest"]) == pytest.approx([100, 0]) and table.loc["mine", "error"] == 0.5

@@ -117,3 +117,69 @@ def test_every_number_of_the_gaps_is_the_tables():
     assert "0.400 bits" in left_title(figure)
     assert [text.get_text() for text in figure.axes[0].texts] == ["75 %", "25 %"]
     assert set(figure.axes[0].lines[0].get_xdata()) == {0}
+
+
+def test_curves_draw_every_value_and_name_each_curve():
+    ys = {"ours": [3, 2, 1], "theirs": [4, 5, 6]}
+    figure, axes = plots.curves([1, 2, 3], ys, "Finding", "k", line=("floor 0.500", 0.5))
+    ours, theirs, line = axes.lines
+    assert list(ours.get_ydata()) == [3, 2, 1] and list(theirs.get_xdata()) == [1, 2, 3] and set(line.get_ydata()) == {0.5}
+    names = {text.get_text(): text.xy for text in axes.texts}
+    assert names["ours"] == (3, 1) and names["theirs"] == (3, 6) and "floor 0.500" in names
+    assert axes.get_ylabel() == "bits per byte" and left_title(figure) == "Finding"
+    colours = [curve.get_color() for curve in axes.lines]
+    assert len(set(colours)) == 3 and axes.texts[0].get_color() == colours[0]
+
+
+def test_next_character_bars_show_the_likeliest_first():
+    opened = {"a": 0.195, "q": 0.0, "\n": 0.5, "b": 0.3, " ": 0.005}
+    left, right = plots.next_character_bars({"open": opened, "closed": {"x": 1.0}}, "T", most=4).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["↵", "b", "a", "␣"]
+    assert [bar.get_width() for bar in left.patches] == pytest.approx([50, 30, 19.5, 0.5])
+    assert [text.get_text() for text in left.texts] == ["50 %", "30 %", "20 %", "< 1 %"]
+    assert left.get_ylim() == right.get_ylim() and right.get_title() == "closed"
+
+
+def test_surprisal_text_sets_every_character_on_the_colour_of_its_bits():
+    text = "ab\n" + "c" * 100 + "\n"
+    figure = plots.surprisal_text(text, np.linspace(0, 8, len(text)), "T")
+    axes = figure.axes[0]
+    assert "".join(shown.get_text() for shown in axes.texts) == "ab" + "c" * 100
+    places = [patch.get_xy() for patch in axes.patches]
+    assert places[0] == (0, 0) and places[3] == (0, 1) and places[-2] == (11, 2)  # after 88 characters a line is folded
+    darkness = [sum(patch.get_facecolor()[:3]) for patch in axes.patches]
+    assert darkness == sorted(darkness, reverse=True) and darkness[0] > 2 * darkness[-1]
+
+
+def test_heat_map_keeps_rows_and_columns_apart():
+    matrix = np.array([[0.0, 0.25, 0.75], [1.0, 0.0, 0.0]])
+    axes = plots.heat_map(matrix, ["a", "\n"], ["x", "y", " "], "T", "next", "this").axes[0]
+    np.testing.assert_array_equal(axes.images[0].get_array(), matrix)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "↵"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y", "␣"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("next", "this")
+
+
+def test_figures_are_written_only_when_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plots, "FIGURES", tmp_path)
+    monkeypatch.delenv("GPTCORE_KEEP", raising=False)
+    plots.show(plots.loss_curves(LOG, 4.0), "a falling curve", "loss.png")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("GPTCORE_KEEP", "1")
+    plots.show(plots.loss_curves(LOG, 4.0), "a falling curve", "loss.png")
+    plots.show(plots.loss_curves(LOG, 4.0), "a falling curve")
+    assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
+    assert plt.get_fignums() == [] and capsys.readouterr().out.count("Figure") == 3
+
+
+def test_a_figure_in_a_notebook_has_its_alt_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda figure, metadata: shown.append(metadata))
+    plots.show(plots.loss_curves(LOG, 4.0), "a falling curve")
+    assert shown == [{"image/png": {"alt": "a falling curve"}}]
+
+
+def test_a_given_title_stands_on_the_ladder():
+    table = pd.DataFrame({"bits per byte": [4, 1], "error": [0, 0], "above lowest": [300, 0]}, index=["GPT", "floor"])
+    assert left_title(plots.ladder_bars(table, title="Ours")) == "Ours"
+    assert left_title(plots.ladder_bars(table[1:])) == "The ladder"

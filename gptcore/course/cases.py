@@ -1,0 +1,54 @@
+"""Inputs on which what is built by hand is held to gptcore: shared by the notebooks and the tests.
+
+Each is a dict from the name of a case to its arguments, or to a function that uses what it is given. The cases are chosen so
+that a wrong implementation cannot pass by luck: no two dimensions of an array are equal, no text has just one letter.
+"""
+
+import numpy as np
+import torch
+
+__all__ = ["CHARACTERS", "LOGITS", "NATS", "NGRAM"]
+
+CHARACTERS = {
+    "a word": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
+    "two texts": lambda Tokenizer: Tokenizer.train(["banana", " band\n"]).encode("a bad\n"),
+    "the characters in order": lambda Tokenizer: Tokenizer.train(["zebra", "\t!"]).characters,
+    "there and back": lambda Tokenizer: Tokenizer.train(["Ünïcödé ☂"]).decode(Tokenizer.train(["Ünïcödé ☂"]).encode("☂ Üé")),
+    "how many ids": lambda Tokenizer: Tokenizer.train(["abc", "cd"]).vocab_size,
+    "the sign between documents": lambda Tokenizer: Tokenizer.train(["abc", "cd"]).end_of_text,
+    "a document": lambda Tokenizer: Tokenizer.train(["abc"]).decode([3, 1, 0, 2, 2, 3]),
+    "an unknown character": lambda Tokenizer: Tokenizer.train(["abc"]).encode("abcd"),
+    "nothing": lambda Tokenizer: (Tokenizer.train(["abc"]).encode(""), Tokenizer.train(["abc"]).decode([])),
+}
+
+rng = np.random.default_rng(0)
+NATS = {
+    "twelve documents of different sizes": ([rng.exponential(size=size) for size in range(3, 15)],),
+    "ten, just enough": ([rng.exponential(size=4 + size % 3) for size in range(10)],),
+    "nine, too few": ([rng.exponential(size=20 + size) for size in range(9)],),
+    "one long text": ([rng.exponential(size=333)],),
+    "three, one of them short": ([rng.exponential(size=size) for size in (50, 7, 31)],),
+}
+
+generator = torch.Generator().manual_seed(0)
+LOGITS = {
+    "two sequences, three positions, five tokens": (
+        torch.randn(2, 3, 5, generator=generator, dtype=torch.float64), torch.tensor([[4, 0, 1], [2, 2, 3]])),
+    "equal scores": (torch.zeros(3, 2, 7, dtype=torch.float64), torch.tensor([[0, 1], [2, 3], [6, 5]])),
+    "large scores": (100 * torch.randn(4, 3, 2, generator=generator, dtype=torch.float64),
+                     torch.tensor([[0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 0, 1]])),
+}
+
+DOCUMENTS = [[4, 0, 1, 2, 0, 1, 3, 0, 1, 2], [4, 2, 2, 2, 2, 2], [4, 1], [4]]  # a start token, then a text
+HELD_OUT = [[4, 0, 1, 2, 2, 3, 3, 0, 1], [4, 3, 1]]
+NGRAM = {
+    "uniform": lambda NGram: NGram(0, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
+    "unigram": lambda NGram: NGram(1, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
+    "bigram": lambda NGram: NGram(2, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
+    "4-gram": lambda NGram: NGram(4, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
+    "a whole distribution": lambda NGram: NGram(3, 6).fit(DOCUMENTS).probabilities([0, 1]),
+    "a context longer than the model's": lambda NGram: NGram(2, 5).fit(DOCUMENTS).probability([2, 2, 2, 0], 1),
+    "a context never seen": lambda NGram: NGram(3, 5).fit(DOCUMENTS).probabilities([3, 3]),
+    "no context": lambda NGram: NGram(3, 5).fit(DOCUMENTS).probabilities([]),
+    "counted twice": lambda NGram: NGram(2, 5).fit(DOCUMENTS).fit(HELD_OUT).probabilities([1]),
+}

@@ -1,0 +1,234 @@
+"""Is what you built right? Parity with gptcore, and checks of the exercises, one line each in a notebook.
+
+A check prints one line when all is well, says "not done yet" of what is still empty, and otherwise raises `Refused`,
+which names the first case that differs.
+"""
+
+import copy
+import dataclasses
+import difflib
+import math
+import numbers
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gptcore.course.exercises import EXERCISES, Exercise
+from gptcore.course.turn import unwritten
+
+__all__ = ["Refused", "exercise", "same", "same_module"]
+
+RTOL = 1e-6  # relative; float64 keeps about 1e-15, so this leaves room for any order of summing and for nothing else
+BRIEF = reprlib.Repr()
+BRIEF.maxstring = BRIEF.maxother = 70
+
+
+class Refused(AssertionError):
+    """An answer that is not right; the message says where. Notebooks show the message alone, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
+
+
+def same(by_hand: Callable, shipped: Callable, cases: Mapping[str, Any], rtol: float = RTOL) -> None:
+    """Hold a function or a class built by hand to gptcore's, case by case.
+
+    A case is a tuple of arguments, or a function that is given one of both and uses it. Where gptcore raises an error,
+    the hand-built one must raise the same kind. Raises Refused at the first case that differs.
+
+    >>> same(abs, math.fabs, {"below 0": (-2,), "a half": (0.5,)})
+    same: abs and fabs agree on 2 cases
+    """
+    if not cases:
+        raise ValueError("without cases nothing is compared; take some from gptcore.course.cases")
+    if missing := unwritten(by_hand):
+        print(f"not done yet: {missing}")
+        return
+    for case, given in cases.items():
+        found, expected = outcome(by_hand, given), outcome(shipped, given)
+        if where := difference(found, expected, rtol):
+            raise Refused(f"{name(by_hand)} and {name(shipped)} differ on the case {case!r}{asked(given)}: {where}")
+    print(f"same: {name(by_hand)} and {name(shipped)} agree on {len(cases)} case{'s' * (len(cases) > 1)}")
+
+
+def same_module(
+    by_hand: nn.Module,
+    shipped: nn.Module,
+    inputs: Mapping[str, Sequence[Tensor]],
+    names: Mapping[str, str] | None = None,
+    rtol: float = RTOL,
+) -> None:
+    """Hold a module built by hand to gptcore's: with the same weights, the same outputs and the same gradients.
+
+    `names` maps each parameter and buffer of `by_hand` to its name in `shipped`, where they differ. Weights are copied
+    and compared in float64, so that only a real difference shows; neither module is changed. The gradients are
+    those of a fixed random combination of the outputs, with respect to every parameter and every floating-point input.
+    """
+    if not inputs:
+        raise ValueError("without inputs nothing is compared; take some from gptcore.course.cases")
+    if missing := unwritten(by_hand):
+        print(f"not done yet: {missing}")
+        return
+    names = {key: (names or {}).get(key, key) for key in by_hand.state_dict()}
+    weights = shipped.state_dict()
+    if sorted(names.values()) != sorted(weights):
+        raise Refused(f"{name(by_hand)} has {sorted(names)} and {name(shipped)} has {sorted(weights)}: "
+                      "the weights do not correspond; say with `names` which is which")
+    for mine, theirs in names.items():
+        if by_hand.state_dict()[mine].shape != weights[theirs].shape:
+            raise Refused(f"{mine} has the shape {tuple(by_hand.state_dict()[mine].shape)}, "
+                          f"{name(shipped)}.{theirs} has {tuple(weights[theirs].shape)}")
+    ours, theirs = copy.deepcopy(by_hand).double().eval(), copy.deepcopy(shipped).double().eval()
+    ours.load_state_dict({mine: theirs.state_dict()[other] for mine, other in names.items()})
+    for case, given in inputs.items():
+        found, expected = outcome(run_module, (ours, given)), outcome(run_module, (theirs, given))
+        parameters = {mine: names[mine] for mine, _ in ours.named_parameters()}
+        if isinstance(found, dict) and isinstance(expected, dict):
+            for mine, other in parameters.items():
+                found[f"gradient of {mine}"] = found.pop(f"d {mine}")
+                expected[f"gradient of {mine}"] = expected.pop(f"d {other}")
+        if where := difference(found, expected, rtol):
+            raise Refused(f"{name(by_hand)} and {name(shipped)} differ on the case {case!r}: {where}")
+    print(f"same: {name(by_hand)} and {name(shipped)} agree on {len(inputs)} case{'s' * (len(inputs) > 1)}, "
+          f"outputs and gradients")
+
+
+def exercise(name: str, answer: Any) -> None:
+    """Check the answer to an exercise, a function or a value; a mistake that others have made before gets its own hint.
+
+    >>> exercise("surprisal", ...)
+    not done yet: surprisal
+    """
+    if name not in EXERCISES:
+        close = difflib.get_close_matches(name, EXERCISES, n=1, cutoff=0.3)
+        raise ValueError(f"there is no exercise {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+    if answer is ... or unwritten(answer):
+        print(f"not done yet: {name}")
+        return
+    task = EXERCISES[name]
+    for case, (given, expected) in task.cases.items():
+        found = outcome(answer, given) if callable(answer) else answer
+        if where := difference(found, expected, task.rtol):
+            hint = next((hint for hint, wrong in task.wrong.items() if agree(answer, wrong, task)), task.hint)
+            raise Refused(f"{name}, case {case!r}{asked(given)}: {where}" + (f"\nHint: {hint}" if hint else ""))
+    print(f"right: {name}, {len(task.cases)} case{'s' * (len(task.cases) > 1)}")
+
+
+def agree(answer: Any, wrong: Any, task: Exercise) -> bool:
+    """Does the answer make the same mistake in every case?"""
+    one, other = ([outcome(each, given) if callable(each) else each for given, _ in task.cases.values()]
+                  for each in (answer, wrong))
+    return not difference(one, other, task.rtol)
+
+
+def outcome(function: Callable, given: Any) -> Any:
+    """What a case gives: a value, or the error that it raises. The arguments are copied, so that none can be spoilt."""
+    try:
+        return given(function) if callable(given) else function(*copy.deepcopy(given))
+    except Exception as error:
+        return error
+
+
+def run_module(module: nn.Module, given: Sequence[Tensor]) -> dict[str, Any]:
+    """Output, and gradients by name, of one forward and backward pass."""
+    given = [x.detach().double().requires_grad_() if x.is_floating_point() else x for x in given]
+    module.zero_grad()
+    output = module(*given)
+    mix = torch.randn(output.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    (output * mix).sum().backward()
+    return ({"the output": output} | {f"gradient of input {i}": x.grad for i, x in enumerate(given) if x.requires_grad}
+            | {f"d {key}": parameter.grad for key, parameter in module.named_parameters()})
+
+
+def difference(found: Any, expected: Any, rtol: float, where: str = "") -> str:
+    """Say in what two results differ, numbers by more than `rtol`; empty when they do not.
+
+    Lists, tuples and arrays of the same numbers are the same, as are a dataclass and a tuple of its fields.
+
+    >>> difference([1, [2.0, 3.0]], (1, np.array([2.0, 4.0])), 1e-6)
+    'at [1][1] 3.0, expected 4.0'
+    """
+    found, expected = plain(found), plain(expected)
+    if isinstance(found, Exception) or isinstance(expected, Exception):
+        if isinstance(expected, Exception) and isinstance(found, type(expected)):
+            return ""
+        return f"{prefix(where)}{told(found)}, expected {told(expected)}"
+    if isinstance(found, np.ndarray) and isinstance(expected, np.ndarray):
+        if found.shape != expected.shape:
+            return f"{prefix(where)}the shape {found.shape}, expected {expected.shape}"
+        scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0)) if expected.dtype.kind == "f" else 0.0
+        equal = np.isclose(found, expected, rtol=rtol, atol=rtol * 1e-3 * scale, equal_nan=True)
+        if equal.all():
+            return ""
+        place = tuple(int(i) for i in np.argwhere(~equal)[0])
+        inside = where + "".join(f"[{i}]" for i in place)
+        return f"{prefix(inside)}{told(found[place].item())}, expected {told(expected[place].item())}"
+    if isinstance(found, dict) and isinstance(expected, dict):
+        if found.keys() != expected.keys():
+            return f"{prefix(where)}the keys {told(list(found))}, expected {told(list(expected))}"
+        pairs = [(found[key], expected[key], f"{where}[{key!r}]") for key in expected]
+    elif isinstance(found, list) and isinstance(expected, list):
+        if len(found) != len(expected):
+            return (f"{prefix(where)}{told(found)} of length {len(found)}, "
+                    f"expected {told(expected)} of length {len(expected)}")
+        pairs = [(one, other, f"{where}[{i}]") for i, (one, other) in enumerate(zip(found, expected))]
+    elif both(numbers.Real, found, expected):
+        if math.isclose(found, expected, rel_tol=rtol, abs_tol=1e-12) or (found != found and expected != expected):
+            return ""
+        return f"{prefix(where)}{told(found)}, expected {told(expected)}"
+    else:
+        equal = type(found) is type(expected) and found == expected
+        return "" if equal else f"{prefix(where)}{told(found)}, expected {told(expected)}"
+    return next((text for one, other, inside in pairs if (text := difference(one, other, rtol, inside))), "")
+
+
+def plain(value: Any) -> Any:
+    """Tensors as arrays, dataclasses and sequences as lists; a list of equally long lists of numbers as an array."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().double().numpy() if value.is_floating_point() else value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value.item()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if isinstance(value, tuple | list):
+        try:
+            array = np.array([plain(each) for each in value])
+        except ValueError:  # unequal lengths
+            return [plain(each) for each in value]
+        return array if array.dtype.kind in "iuf" else [plain(each) for each in value]
+    return value
+
+
+def both(kind: type, *values: Any) -> bool:
+    """Are all of this kind, with truth values apart from numbers?"""
+    return all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
+
+
+def name(thing: Any) -> str:
+    """gptcore.module.name of what is shipped, the plain name of what was built in a notebook."""
+    thing = thing if hasattr(thing, "__name__") else type(thing)
+    return f"{thing.__module__}.{thing.__name__}" if thing.__module__.startswith("gptcore.") else thing.__name__
+
+
+def told(value: Any) -> str:
+    """A value, short enough for a message."""
+    if isinstance(value, Exception):
+        return f"{type(value).__name__}: {value}"
+    return f"{value:.6g}" if isinstance(value, float) and value != int_or_nan(value) else BRIEF.repr(value)
+
+
+def int_or_nan(value: float) -> float:
+    return float(int(value)) if math.isfinite(value) else value
+
+
+def asked(given: Any) -> str:
+    """The arguments of a case, in brackets; nothing for a case that is a function or has none."""
+    return f" ({', '.join(map(BRIEF.repr, given))})" if isinstance(given, tuple) and given else ""
+
+
+def prefix(where: str) -> str:
+    return f"at {where} " if where else ""

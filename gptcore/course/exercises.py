@@ -1,0 +1,89 @@
+"""The exercises' checks: cases with what is expected, and the mistakes that deserve a hint of their own."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["EXERCISES", "Exercise"]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """Cases by name, each with its arguments and what is expected; wrong answers by the hint that they get.
+
+    An answer is a function, or a value when the only case has no arguments. Numbers may differ by `rtol`, relatively.
+    """
+
+    cases: Mapping[str, tuple[tuple, Any]]
+    wrong: Mapping[str, Any] = field(default_factory=dict)
+    hint: str = ""
+    rtol: float = 1e-6
+
+
+def never_seen(train: str, text: str, n: int, once: bool = False) -> float:
+    """With `once`, the mistake: each piece counts once, however often it occurs."""
+    known = {train[i:i + n] for i in range(len(train) - n + 1)}
+    asked = [text[i:i + n] for i in range(len(text) - n + 1)]
+    asked = sorted(set(asked)) if once else asked
+    return sum(piece not in known for piece in asked) / len(asked)
+
+
+def softmax(scores: list[float]) -> np.ndarray:
+    return np.exp(scores) / np.exp(scores).sum()
+
+
+EXERCISES = {
+    "surprisal": Exercise(
+        {"a coin": ((0.5,), 1.0), "one in eight": ((1 / 8,), 3.0), "certain": ((1.0,), 0.0),
+         "7 in 10": ((0.7,), 0.5145731728)},
+        {"Those are nats, from the natural logarithm. Bits count halvings: take the logarithm to base 2.":
+            lambda p: -math.log(p),
+         "The logarithm of a probability is negative or 0. A surprisal is positive: change the sign.":
+            lambda p: math.log2(p)},
+    ),
+    "bits_per_byte": Exercise(
+        {"two coins": (([0.5, 0.5],), 1.0), "three guesses": (([0.5, 0.25, 0.125],), 2.0), "one guess": (([0.25],), 2.0)},
+        {"That is the surprisal of the mean probability. Take the surprisal of each, and then the mean.":
+            lambda p: -math.log2(sum(p) / len(p)),
+         "That is the sum, which grows with the text. Divide by the number of characters.":
+            lambda p: -sum(map(math.log2, p)),
+         "Those are nats. Use the logarithm to base 2.":
+            lambda p: -sum(map(math.log, p)) / len(p)},
+    ),
+    "perplexity": Exercise(
+        {"3 bits": ((3,), 8), "1 bit": ((1,), 2), "no doubt": ((0,), 1), "half a bit": ((0.5,), 1.4142135624)},
+        {"That would be nats. A bit is one halving: count how often 1 was halved.": lambda bits: math.exp(bits),
+         "Twice as many bits are not twice as many characters. How many outcomes have three coins?": lambda bits: 2 * bits},
+    ),
+    "add_k": Exercise(
+        {"two by three": (([[1, 0, 3], [0, 0, 0]], 1), [[2 / 7, 1 / 7, 4 / 7], [1 / 3, 1 / 3, 1 / 3]]),
+         "a little": (([[9, 0]], 0.5), [[0.95, 0.05]]),
+         "none": (([[1, 3], [2, 2]], 0), [[0.25, 0.75], [0.5, 0.5]])},
+        {"The rows do not add up to 1: if k is added to each count, the sum of a row grows by k for each of its columns.":
+            lambda counts, k: (np.array(counts) + k) / (np.sum(counts, axis=1, keepdims=True) + k),
+         "That divides by the sum of the whole table. Each row is a distribution of its own.":
+            lambda counts, k: (np.array(counts) + k) / (np.array(counts) + k).sum(),
+         "That divides by the sums of the columns. A row is what came after one character, so rows add up to 1.":
+            lambda counts, k: (np.array(counts) + k) / (np.array(counts) + k).sum(axis=0)},
+    ),
+    "score_gradient": Exercise(
+        {"equal scores": (([0.0, 0.0, 0.0, 0.0], 2), [0.25, 0.25, -0.75, 0.25]),
+         "one ahead": (([math.log(3), 0.0], 0), [-0.25, 0.25]),
+         "one behind": (([0.0, math.log(2), 0.0], 0), [-0.75, 0.5, 0.25])},
+        {"The sign is turned round: that is the direction downhill, the gradient points uphill.":
+            lambda scores, target: [(i == target) - p for i, p in enumerate(softmax(scores))],
+         "That is the softmax alone; from the place of the target subtract 1.":
+            lambda scores, target: list(softmax(scores))},
+    ),
+    "never_seen": Exercise(
+        {"all of it seen": (("banana", "ana", 2), 0.0), "half of it": (("abcab", "cabba", 2), 0.5),
+         "one piece twice": (("aab", "xbxba", 2), 1.0), "some of it twice": (("the cat", "the the ", 3), 1 / 3)},
+        {"Each place counts, also when the same piece stands there again: use a list for the text, not a set.":
+            lambda train, text, n: never_seen(train, text, n, once=True),
+         "That is the share that was seen; the question is for the rest.":
+            lambda train, text, n: 1 - never_seen(train, text, n)},
+    ),
+}

@@ -1,0 +1,283 @@
+"""The checks of the notebooks must notice what is wrong, and say it so that a learner can go on."""
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gptcore.attention import CausalSelfAttention
+from gptcore.course import cases, check, dial, exercises, turn, your_turn
+from gptcore.ngram import NGram
+from gptcore.tokenizer import CharTokenizer
+
+
+def twice(x):
+    return 2 * x
+
+
+class TestSame:
+    def test_says_in_one_line_what_agrees(self, capsys):
+        check.same(twice, lambda x: x + x, {"one": (1,), "many": (np.arange(3.0),)})
+        assert capsys.readouterr().out == "same: twice and <lambda> agree on 2 cases\n"
+
+    def test_names_the_first_case_that_differs_and_both_values(self):
+        with pytest.raises(check.Refused, match=r"case 'three' \(3\): 6, expected 9"):
+            check.same(twice, lambda x: x * x, {"two": (2,), "three": (3,), "four": (4,)})
+
+    @pytest.mark.parametrize("found, expected, told", [
+        (torch.zeros(2, 3), torch.zeros(3, 2), "shape"),
+        (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0 + 1e-5]), r"at \[1\]"),
+        ([1, 2], [1, 2, 3], "length|shape"),
+        ({"a": 1}, {"b": 1}, "keys"),
+        ({"a": [1, "x"]}, {"a": [1, "y"]}, r"at \['a'\]\[1\] 'x', expected 'y'"),
+        (None, 0, "None, expected 0"),
+        (True, 1, "True, expected 1"),
+        ("ab", b"ab", "'ab', expected b'ab'"),
+        (math.nan, 1.0, "nan, expected 1"),
+        (np.array([1.0, math.nan]), np.array([1.0, 2.0]), r"at \[1\] nan"),
+        (np.array([0.0, 1e-7]), np.array([0.0, 0.0]), r"at \[1\]"),
+        (math.inf, -math.inf, "inf, expected -inf"),
+        ([], [1], "shape|length"),
+    ])
+    def test_differences(self, found, expected, told):
+        with pytest.raises(check.Refused, match=told):
+            check.same(lambda: found, lambda: expected, {"it": ()})
+
+    @pytest.mark.parametrize("found, expected", [
+        ([1.0, 2.0], torch.tensor([1.0, 2.0])), ((1, [2, 3]), [1, (2, 3)]), (math.nan, math.nan), (2, 2.0),
+        (np.float64(0.5), 0.5), (1.0, 1.0 + 1e-9), ([], ()), ({"a": [1.0]}, {"a": np.array([1.0])}),
+        (np.array([-math.inf, 1e-20, 1.0]), np.array([-math.inf, 0.0, 1.0])),
+    ])
+    def test_what_counts_as_the_same(self, found, expected):
+        check.same(lambda: found, lambda: expected, {"it": ()})
+
+    def test_a_dataclass_is_its_fields(self):
+        @dataclass
+        class Pair:
+            value: float
+            error: float
+        check.same(lambda: (1.0, 2.0), lambda: Pair(1.0, 2.0), {"it": ()})
+        with pytest.raises(check.Refused, match=r"at \[1\]"):
+            check.same(lambda: (1.0, 2.5), lambda: Pair(1.0, 2.0), {"it": ()})
+
+    def test_an_error_is_expected_where_gptcore_raises_one_and_only_there(self):
+        def refuses(x):
+            raise ValueError("no")
+        check.same(refuses, refuses, {"it": (1,)})
+        with pytest.raises(check.Refused, match="2, expected ValueError: no"):
+            check.same(twice, refuses, {"it": (1,)})
+        with pytest.raises(check.Refused, match="ValueError: no, expected 2"):
+            check.same(refuses, twice, {"it": (1,)})
+        with pytest.raises(check.Refused, match="KeyError"):
+            check.same(lambda x: {}[x], refuses, {"it": (1,)})
+
+    def test_the_arguments_are_spared(self):
+        def spoils(x):
+            x[0] += 1
+            return x[0]
+        given = np.zeros(2)
+        check.same(spoils, lambda x: 1.0, {"first": (given,), "again": (given,)})
+        assert given[0] == 0
+
+    def test_a_case_can_be_a_use(self):
+        check.same(CharTokenizer, CharTokenizer, {"use": lambda Tokenizer: Tokenizer.train(["ab"]).encode("ba")})
+
+    def test_interrupting_is_no_answer(self):
+        def interrupted(x):
+            raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            check.same(interrupted, twice, {"it": (1,)})
+
+    def test_no_cases_no_comparison(self):
+        with pytest.raises(ValueError, match="without cases"):
+            check.same(twice, twice, {})
+
+    def test_what_is_not_written_does_not_pass(self, capsys):
+        def later(x): ...
+        check.same(later, twice, {"it": (1,)})
+        check.same(your_turn("gptcore.ngram.NGram")(Empty), NGram, cases.NGRAM)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "not done yet: later" and lines[-1] == "not done yet: Empty.fit"
+
+    def test_notebooks_show_the_message_alone(self):
+        assert check.Refused("one\ntwo")._render_traceback_() == ["one", "two"]
+
+
+class Empty:
+    def __init__(self, order, vocab_size): ...
+
+    def fit(self, documents): ...
+
+
+class Line(nn.Module):
+    """A module as a learner might write it: other names than its twin's."""
+
+    def __init__(self, slope=1.0):
+        super().__init__()
+        self.a, self.b, self.slope = nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(2)), slope
+
+    def forward(self, x):
+        return self.slope * (x @ self.a) + self.b
+
+
+class Twin(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.randn(2))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
+NAMES = {"a": "weight", "b": "bias"}
+INPUTS = {"five by three": (torch.randn(5, 3),)}
+
+
+class TestSameModule:
+    def test_copies_the_weights_and_compares_outputs_and_gradients(self, capsys):
+        ours, theirs = Line(), Twin()
+        before = ours.a.detach().clone()
+        check.same_module(ours, theirs, INPUTS, NAMES)
+        assert capsys.readouterr().out == "same: Line and Twin agree on 1 case, outputs and gradients\n"
+        assert torch.equal(ours.a, before) and ours.a.grad is None and ours.a.dtype == torch.float32
+
+    def test_a_wrong_output(self):
+        with pytest.raises(check.Refused, match="the output"):
+            check.same_module(Line(slope=1.001), Twin(), INPUTS, NAMES)
+
+    def test_a_right_output_with_a_wrong_gradient(self):
+        class Detached(Line):
+            def forward(self, x):
+                return x @ self.a.detach() + self.b + 0 * self.a.sum()
+        with pytest.raises(check.Refused, match="gradient of a"):
+            check.same_module(Detached(), Twin(), INPUTS, NAMES)
+
+    def test_a_wrong_gradient_of_an_input(self):
+        class Deaf(Line):
+            def forward(self, x):
+                return x.detach() @ self.a + self.b + 0 * x.sum()
+        with pytest.raises(check.Refused, match="gradient of input 0"):
+            check.same_module(Deaf(), Twin(), INPUTS, NAMES)
+
+    def test_weights_that_do_not_correspond(self):
+        with pytest.raises(check.Refused, match="say with `names`"):
+            check.same_module(Line(), Twin(), INPUTS)
+        with pytest.raises(check.Refused, match=r"a has the shape \(3, 2\), .*bias has \(2,\)"):
+            check.same_module(Line(), Twin(), INPUTS, {"a": "bias", "b": "weight"})
+
+    def test_on_the_attention_of_the_package(self):
+        x = {"two of five": (torch.randn(2, 5, 12),)}
+        check.same_module(CausalSelfAttention(12, 3), CausalSelfAttention(12, 3), x)
+
+        class Unscaled(CausalSelfAttention):
+            def forward(self, x, *args, **kwargs):
+                return super().forward(2 * x, *args, **kwargs)
+        with pytest.raises(check.Refused):
+            check.same_module(Unscaled(12, 3), CausalSelfAttention(12, 3), x)
+
+
+class TestExercise:
+    @pytest.mark.parametrize("name", exercises.EXERCISES)
+    def test_wrong_answers_get_their_own_hint(self, name):
+        task = exercises.EXERCISES[name]
+        assert len(task.wrong) >= 2
+        for hint, wrong in task.wrong.items():
+            with pytest.raises(check.Refused) as refusal:
+                check.exercise(name, wrong)
+            assert hint in str(refusal.value) and f"{name}, case" in str(refusal.value)
+
+    def test_a_right_answer(self, capsys):
+        check.exercise("surprisal", lambda p: -math.log2(p))
+        assert capsys.readouterr().out == "right: surprisal, 4 cases\n"
+
+    def test_another_mistake_gets_no_foreign_hint(self):
+        with pytest.raises(check.Refused) as refusal:
+            check.exercise("surprisal", lambda p: 17.0)
+        assert "Hint" not in str(refusal.value)
+        with pytest.raises(check.Refused, match="ZeroDivisionError"):
+            check.exercise("surprisal", lambda p: 1 / 0)
+
+    def test_an_empty_answer(self, capsys):
+        def surprisal(p):
+            """To be written."""
+        check.exercise("surprisal", surprisal)
+        check.exercise("surprisal", ...)
+        assert capsys.readouterr().out == "not done yet: surprisal\n" * 2
+
+    def test_a_value(self, monkeypatch, capsys):
+        task = exercises.Exercise({"the answer": ((), 42)}, {"Half of it is missing.": 21}, rtol=0.01)
+        monkeypatch.setitem(exercises.EXERCISES, "value", task)
+        check.exercise("value", 42.1)
+        assert capsys.readouterr().out == "right: value, 1 case\n"
+        with pytest.raises(check.Refused, match="21, expected 42\nHint: Half of it"):
+            check.exercise("value", 21)
+
+    def test_an_unknown_name(self):
+        with pytest.raises(ValueError, match="did you mean 'surprisal'"):
+            check.exercise("suprisal", twice)
+
+
+class TestYourTurn:
+    def test_lends_the_function_until_it_is_written(self, capsys):
+        @your_turn("gptcore.evaluation.bits_per_byte")
+        def bits_by_hand(nats):
+            """Mean in bits."""
+        assert bits_by_hand([np.ones(4) * math.log(2)]).value == pytest.approx(1)
+        assert bits_by_hand.lent == "bits_by_hand" == bits_by_hand.__name__
+        assert capsys.readouterr().out.startswith("not done yet: bits_by_hand; until you write it, gptcore.evaluation")
+
+    def test_leaves_what_is_written(self, capsys):
+        assert your_turn("gptcore.ngram.NGram")(twice) is twice and capsys.readouterr().out == ""
+
+    def test_lends_a_class_while_one_method_is_empty(self):
+        @your_turn("gptcore.tokenizer.CharTokenizer")
+        class ByHand:
+            def encode(self, text): ...
+
+            def decode(self, ids):
+                return "?"
+        assert ByHand.train(["ab"]).decode([1, 0]) == "ba" and ByHand.lent == "ByHand.encode"
+        assert not hasattr(CharTokenizer, "lent")
+
+    @pytest.mark.parametrize("empty", [True, False])
+    def test_what_is_empty(self, empty):
+        def dots(x): ...
+        def nothing(x, y=3): pass
+        def told(x):
+            """Says what it will do."""
+        def none(x):
+            return None
+        def constant(x):
+            return 3
+        def first(x):
+            return x
+        def calls(x):
+            print(x)
+        def nested(x):
+            return [x for _ in range(3)]
+        for function in (dots, nothing, told, none) if empty else (constant, first, calls, nested, len, np.mean):
+            assert turn.is_empty(function) == empty, function
+
+
+class TestDial:
+    def test_is_turned_by_hand(self, monkeypatch):
+        for setting, value in (("cpu", 1), ("gpu", 2)):
+            monkeypatch.setenv("GPTCORE_DIAL", setting)
+            assert dial.scaled(cpu=1, gpu=2) == value and dial.setting() == setting
+        monkeypatch.setenv("GPTCORE_DIAL", "tpu")
+        with pytest.raises(ValueError, match="write cpu or gpu"):
+            dial.setting()
+
+    def test_follows_the_device(self, monkeypatch):
+        monkeypatch.delenv("GPTCORE_DIAL", raising=False)
+        dial.found.cache_clear()
+        assert dial.setting() == ("gpu" if torch.cuda.is_available() else "cpu")
+
+
+def test_cases_cannot_be_passed_by_luck():
+    """Somewhere all dimensions differ and there are more than two positions; both roads to an error bar are taken."""
+    shapes = [logits.shape for logits, _ in cases.LOGITS.values()]
+    assert any(len(set(shape)) == 3 and shape[1] > 2 for shape in shapes)
+    assert any(len(nats) < 10 for nats, in cases.NATS.values()) and any(len(nats) == 10 for nats, in cases.NATS.values())
