@@ -1,4 +1,4 @@
-"""Windows of token ids that never cross a document's border. Built by hand in notebooks/01_bigram_models.ipynb.
+"""Windows of token ids that never cross a document's border. Built by hand in notebooks/02_longer_context.ipynb.
 
 A document is a 1-D array of ids. Training draws windows at random (`Batches`), evaluation reads fixed ones that cover
 every token once (`validation_windows`). Both give inputs and targets, the targets one position later.

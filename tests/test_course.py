@@ -40,6 +40,7 @@ class TestSame:
         (np.array([0.0, 1e-7]), np.array([0.0, 0.0]), r"at \[1\]"),
         (math.inf, -math.inf, "inf, expected -inf"),
         ([], [1], "shape|length"),
+        (torch.tensor([True, False]), torch.tensor([True, True]), r"at \[1\] False, expected True"),
     ])
     def test_differences(self, found, expected, told):
         with pytest.raises(check.Refused, match=told):
@@ -48,6 +49,7 @@ class TestSame:
     @pytest.mark.parametrize("found, expected", [
         ([1.0, 2.0], torch.tensor([1.0, 2.0])), ((1, [2, 3]), [1, (2, 3)]), (math.nan, math.nan), (2, 2.0),
         (np.float64(0.5), 0.5), (1.0, 1.0 + 1e-9), ([], ()), ({"a": [1.0]}, {"a": np.array([1.0])}),
+        (torch.tensor([True, False]), torch.tensor([True, False])),
         (np.array([-math.inf, 1e-20, 1.0]), np.array([-math.inf, 0.0, 1.0])),
     ])
     def test_what_counts_as_the_same(self, found, expected):

@@ -137,7 +137,7 @@ def test_next_character_bars_show_the_likeliest_first():
     assert [label.get_text() for label in left.get_yticklabels()] == ["↵", "b", "a", "␣"]
     assert [bar.get_width() for bar in left.patches] == pytest.approx([50, 30, 19.5, 0.5])
     assert [text.get_text() for text in left.texts] == ["50 %", "30 %", "20 %", "< 1 %"]
-    assert left.get_ylim() == right.get_ylim() and right.get_title() == "closed"
+    assert left.get_ylim() == right.get_ylim() and right.get_title(loc="left") == "closed"
 
 
 def test_surprisal_text_sets_every_character_on_the_colour_of_its_bits():

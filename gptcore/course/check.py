@@ -160,8 +160,11 @@ def difference(found: Any, expected: Any, rtol: float, where: str = "") -> str:
     if isinstance(found, np.ndarray) and isinstance(expected, np.ndarray):
         if found.shape != expected.shape:
             return f"{prefix(where)}the shape {found.shape}, expected {expected.shape}"
-        scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0)) if expected.dtype.kind == "f" else 0.0
-        equal = np.isclose(found, expected, rtol=rtol, atol=rtol * 1e-3 * scale, equal_nan=True)
+        if {found.dtype.kind, expected.dtype.kind} <= set("iuf"):
+            scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0))  # so that a 0 may be off by rounding
+            equal = np.isclose(found, expected, rtol=rtol, atol=1e-3 * rtol * scale, equal_nan=True)
+        else:
+            equal = found == expected
         if equal.all():
             return ""
         place = tuple(int(i) for i in np.argwhere(~equal)[0])
