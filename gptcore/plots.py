@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from gptcore.files import atomic_write
 
 __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "curves", "gap_bars", "heat_map", "ladder_bars",
-           "loss_curves", "next_character_bars", "save", "show", "surprisal_text", "visible"]
+           "loss_curves", "next_character_bars", "save", "show", "surprisal_text", "visible", "worth_bars"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -112,7 +112,7 @@ def next_character_bars(distributions: Mapping[str, Mapping[str, float]], title:
 
 def surprisal_text(text: str, bits: Sequence[float] | Float[np.ndarray, "n"], title: str) -> Figure:
     """Draw a text in which every character stands on a colour that says how many bits it cost."""
-    lines, wide = text.rstrip("\n").split("\n"), 88
+    lines, wide = text.rstrip("\n").split("\n"), 90
     places, row = [], 0  # (row, column) of each character, long lines folded
     for line in lines:
         places += [(row + i // wide, i % wide) for i in range(len(line) + 1)]
@@ -128,7 +128,7 @@ def surprisal_text(text: str, bits: Sequence[float] | Float[np.ndarray, "n"], ti
         axes.axis("off")
         bar = figure.colorbar(plt.cm.ScalarMappable(norm, colours), ax=axes, orientation="horizontal", aspect=45,
                               shrink=0.5, pad=0.02, ticks=[0, 0.5, 1, 2, 4, 8])
-        bar.set_label("bits that the character costs", fontsize=9)
+        bar.set_label("bits that the character costs (steps of colour are finer for cheap ones)", fontsize=9)
     return figure
 
 
@@ -150,7 +150,7 @@ def heat_map(
         axes.tick_params(length=0)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.05, 0.2, 0.5, 1], format="{x:.0%}")
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1], format="{x:.0%}")
         bar.outline.set_visible(False)
     return figure
 
@@ -201,8 +201,9 @@ def ladder_bars(table: pd.DataFrame, ours: str = "GPT", title: str = "", floor: 
         colours = [{ours: BLUE, floor: GREEN}.get(name, GREY) for name in names]
         bars = axes.barh(names, table["bits per byte"], xerr=table["error"], color=colours, height=0.65,
                          error_kw={"ecolor": "#333333", "elinewidth": 1})
-        axes.bar_label(bars, [f"{value:.3f} ± {error:.3f}" for value, error in zip(table["bits per byte"], table["error"])],
-                       padding=6)
+        labels = [f"{value:.3f}" + (f" ± {error:.3f}" if error >= 0.0005 else "")
+                  for value, error in zip(table["bits per byte"], table["error"])]
+        axes.bar_label(bars, labels, padding=6)
         if floor in table.index:
             axes.axvline(table.loc[floor, "bits per byte"], color=GREEN, linestyle=(0, (4, 2)), linewidth=1.2)
         axes.invert_yaxis()
@@ -224,4 +225,25 @@ def gap_bars(table: pd.DataFrame) -> Figure:
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)
         axes.set(xlabel="bits per byte above the grammar, which stands at 0")
+    return figure
+
+
+def worth_bars(gaps: pd.DataFrame, worth: pd.Series, title: str) -> Figure:
+    """Draw the gaps of up to three models, one column each, as parts of what each kind of structure is worth."""
+    parts = 100 * gaps.div(worth[gaps.index], axis=0)
+    with canvas(title, height=0.3 * parts.size + 1.6) as (figure, axes):
+        height = 0.8 / len(parts.columns)
+        for i, (name, colour) in enumerate(zip(parts, (GREY, BLUE, ORANGE))):
+            places = np.arange(len(parts)) + (i - (len(parts.columns) - 1) / 2) * height
+            bars = axes.barh(places, parts[name], height, color=colour, label=name)
+            axes.bar_label(bars, [f"{part:.0f} %" for part in parts[name]], padding=4, color=colour)
+        axes.axvline(100, color=GREEN, linestyle=(0, (4, 2)))
+        axes.annotate("all that it is worth", (100, 0), (5, 6), xycoords=("data", "axes fraction"),
+                      textcoords="offset points", color=GREEN)
+        axes.set_yticks(range(len(parts)), parts.index)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.margins(x=0.12)
+        axes.set(xlabel="gap to the floor, in % of what the kind is worth")
+        axes.legend(loc="lower right")
     return figure

@@ -146,7 +146,7 @@ def test_surprisal_text_sets_every_character_on_the_colour_of_its_bits():
     axes = figure.axes[0]
     assert "".join(shown.get_text() for shown in axes.texts) == "ab" + "c" * 100
     places = [patch.get_xy() for patch in axes.patches]
-    assert places[0] == (0, 0) and places[3] == (0, 1) and places[-2] == (11, 2)  # after 88 characters a line is folded
+    assert places[0] == (0, 0) and places[3] == (0, 1) and places[-2] == (9, 2)  # after 90 characters a line is folded
     darkness = [sum(patch.get_facecolor()[:3]) for patch in axes.patches]
     assert darkness == sorted(darkness, reverse=True) and darkness[0] > 2 * darkness[-1]
 
@@ -183,3 +183,13 @@ def test_a_given_title_stands_on_the_ladder():
     table = pd.DataFrame({"bits per byte": [4, 1], "error": [0, 0], "above lowest": [300, 0]}, index=["GPT", "floor"])
     assert left_title(plots.ladder_bars(table, title="Ours")) == "Ours"
     assert left_title(plots.ladder_bars(table[1:])) == "The ladder"
+
+
+def test_worth_bars_divide_each_gap_by_its_worth():
+    gaps = pd.DataFrame({"small": {"rhyme": 0.03, "cast": 0.2}, "large": {"rhyme": 0.01, "cast": 0.05}})
+    axes = plots.worth_bars(gaps, pd.Series({"cast": 0.1, "rhyme": 0.02}), "T").axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([150, 200, 50, 50])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["rhyme", "cast"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["small", "large"]
+    centres = [bar.get_y() + bar.get_height() / 2 for bar in axes.patches]
+    assert centres == pytest.approx([-0.2, 0.8, 0.2, 1.2])  # both models of a kind stand together

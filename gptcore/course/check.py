@@ -221,6 +221,8 @@ def told(value: Any) -> str:
     """A value, short enough for a message."""
     if isinstance(value, Exception):
         return f"{type(value).__name__}: {value}"
+    if isinstance(value, np.ndarray):
+        value = value.round(4).tolist()
     return f"{value:.6g}" if isinstance(value, float) and value != int_or_nan(value) else BRIEF.repr(value)
 
 

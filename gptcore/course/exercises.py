@@ -23,10 +23,10 @@ class Exercise:
     rtol: float = 1e-6
 
 
-def never_seen(train: str, text: str, n: int, once: bool = False) -> float:
-    """With `once`, the mistake: each piece counts once, however often it occurs."""
-    known = {train[i:i + n] for i in range(len(train) - n + 1)}
-    asked = [text[i:i + n] for i in range(len(text) - n + 1)]
+def never_seen(train: str, text: str, n: int, once: bool = False, short: int = 0) -> float:
+    """Two mistakes: with `once` each piece counts once, however often it occurs; with `short` the last is forgotten."""
+    known = {train[i:i + n] for i in range(len(train) - n + 1 - short)}
+    asked = [text[i:i + n] for i in range(len(text) - n + 1 - short)]
     asked = sorted(set(asked)) if once else asked
     return sum(piece not in known for piece in asked) / len(asked)
 
@@ -64,6 +64,8 @@ EXERCISES = {
          "none": (([[1, 3], [2, 2]], 0), [[0.25, 0.75], [0.5, 0.5]])},
         {"The rows do not add up to 1: if k is added to each count, the sum of a row grows by k for each of its columns.":
             lambda counts, k: (np.array(counts) + k) / (np.sum(counts, axis=1, keepdims=True) + k),
+         "The k is added above, but not below: the sum of a row grows by k for each of its columns.":
+            lambda counts, k: [[(n + k) / sum(row) for n in row] for row in counts],
          "That divides by the sum of the whole table. Each row is a distribution of its own.":
             lambda counts, k: (np.array(counts) + k) / (np.array(counts) + k).sum(),
          "That divides by the sums of the columns. A row is what came after one character, so rows add up to 1.":
@@ -83,6 +85,8 @@ EXERCISES = {
          "one piece twice": (("aab", "xbxba", 2), 1.0), "some of it twice": (("the cat", "the the ", 3), 1 / 3)},
         {"Each place counts, also when the same piece stands there again: use a list for the text, not a set.":
             lambda train, text, n: never_seen(train, text, n, once=True),
+         "The last piece is missing: a text of 5 characters holds 4 pairs, so the range ends at len(text) - n + 1.":
+            lambda train, text, n: never_seen(train, text, n, short=1),
          "That is the share that was seen; the question is for the rest.":
             lambda train, text, n: 1 - never_seen(train, text, n)},
     ),
