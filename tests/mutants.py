@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Mutant", "TimeUp", "installed", "mutants", "time_limit"]
+__all__ = ["Mutant", "Stillborn", "TimeUp", "installed", "mutants", "time_limit"]
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 DEFINITION = (*FUNCTION, ast.ClassDef)
@@ -35,11 +35,13 @@ PARTS = (ast.Constant, ast.FormattedValue, ast.Slice, ast.Starred, ast.Tuple, as
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change; `statements` are top-level statements of the module, to be executed in place of the real ones."""
+    """One change: top-level statements of a module, one node in them, and what stands in its place."""
 
     description: str
     module: str
     statements: tuple[ast.stmt, ...]
+    node: ast.AST | None = None
+    new: ast.AST | None = None
 
 
 def mutants(target: str, skip: Collection[str] = ()) -> list[Mutant]:
@@ -57,7 +59,7 @@ def mutants(target: str, skip: Collection[str] = ()) -> list[Mutant]:
                          f"{', '.join(bound for bound, node in top.items() if isinstance(node, DEFINITION))}")
     alone = {node for each, node in definitions(tree) if f"{module}.{each}" in skip}
     owners = rests_on(name, top, public_names(tree), alone)
-    statements = [node for node in tree.body if owners & set(bound_names(node))]
+    statements = tuple(node for node in tree.body if owners & set(bound_names(node)))
     found, repeats = [], Counter()
     for statement in statements:
         for node, trail in sites(statement, alone):
@@ -66,12 +68,11 @@ def mutants(target: str, skip: Collection[str] = ()) -> list[Mutant]:
                 description = ".".join([module.removeprefix("gptcore."), *around]) + ": " + told(node, new, trail)
                 repeats[description] += 1
                 number = f" ({repeats[description]})" if repeats[description] > 1 else ""
-                body = tuple(changed(each, node, new) if each is statement else each for each in statements)
-                found.append(Mutant(description + number, module, body))
+                found.append(Mutant(description + number, module, statements, node, new))
     return found
 
 
-def changed(tree: ast.AST, node: ast.AST, new: ast.AST) -> ast.AST:
+def changed(tree: ast.AST, node: ast.AST | None, new: ast.AST | None) -> ast.AST:
     """A copy of the tree with `new` in place of `node`: a deep copy that believes it has copied the node already."""
     return copy.deepcopy(tree, {id(node): new})
 
@@ -190,8 +191,8 @@ def other_values(value: Any) -> list:
     if isinstance(value, float):
         return [2 * value or 1.0]
     if isinstance(value, str):
-        return [value + "?"]
-    return [value + b"?"] if isinstance(value, bytes) else []
+        return [value + "X"]
+    return [value + b"X"] if isinstance(value, bytes) else []
 
 
 def told(node: ast.AST, new: ast.AST, trail: tuple) -> str:
@@ -244,12 +245,15 @@ def installed(mutant: Mutant, *namespaces: dict[str, Any]) -> Iterator[None]:
     module = vars(importlib.import_module(mutant.module))
     names = [name for statement in mutant.statements for name in bound_names(statement)]
     real = {name: module[name] for name in names}
-    tree = copy.deepcopy(ast.Module(list(mutant.statements), type_ignores=[]))
+    tree = changed(ast.Module(list(mutant.statements), type_ignores=[]), mutant.node, mutant.new)
     for node in [each for each in tree.body if isinstance(each, ast.ClassDef)]:
         node.body.append(ast.parse("def __its_cell__(self): return __class__").body[0])
     undo = []
     try:
-        exec(compile(ast.fix_missing_locations(tree), f"<mutant of {mutant.module}>", "exec", dont_inherit=True), module)
+        try:
+            exec(compile(ast.fix_missing_locations(tree), f"<mutant of {mutant.module}>", "exec", dont_inherit=True), module)
+        except Exception as error:
+            raise Stillborn(mutant.description) from error
         made = {name: module[name] for name in names}
         module.update(real)
         for name, new in made.items():
@@ -264,6 +268,10 @@ def installed(mutant: Mutant, *namespaces: dict[str, Any]) -> Iterator[None]:
         for step in reversed(undo):
             step()
         module.update(real)
+
+
+class Stillborn(Exception):
+    """A mutant whose definition alone raises an error."""
 
 
 def transplant(new: type, old: type, undo: list) -> None:
