@@ -2,14 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
+# The same with the old IPython that Colab's kernels have. All other versions stay: nothing else has to differ.
+COLAB := .venv-colab
+COLAB_PINS := ipython==7.34.0 ipykernel==6.17.1
+NOTEBOOKS = $(or $(wildcard notebooks/[0-9]*.ipynb),$(error there is no notebook; a chapter is notebooks/NN_topic.ipynb))
+# Side by side with one thread each: two chapters took 49 to 65 s, one after the other with two threads each 80 to 84 s.
+PYTEST := -m pytest -n 2 --dist loadfile
 # Two processes whose waiting threads spin get in each other's way on few cores.
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lab corpus clean
+.PHONY: help run test test-portable test-colab lint notebooks exercises address lab corpus clean
 
 help:  ## show what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
 
 $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -19,14 +25,37 @@ $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@$(BIN) -m pip install --quiet -r requirements.txt -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
+$(COLAB)/installed: $(VENV)/installed
+	@echo "installing into $(COLAB) (a few minutes the first time)"
+	@test -x $(COLAB)/bin/python || $(BIN) -m venv $(COLAB)
+	@grep -vE '^(ipython|ipykernel)==' constraints.txt > $(COLAB)/constraints.txt
+	@$(COLAB)/bin/python -m pip install --quiet $(COLAB_PINS) -r requirements.txt -r requirements-dev.txt \
+	  -c $(COLAB)/constraints.txt
+	@touch $@
+
 run: $(VENV)/installed  ## train a small GPT on the embedded corpus and measure it (about three minutes with the measuring)
 	@$(BIN) -m gptcore run
 
-test: $(VENV)/installed lint  ## lint, then run every test
-	@OMP_NUM_THREADS=1 $(BIN) -m pytest -n 2 --dist loadfile
+test: $(VENV)/installed lint  ## lint, then run every test and every notebook, whose outputs must come out as stored
+	@OMP_NUM_THREADS=1 $(BIN) $(PYTEST) gptcore tests --nbval $(NOTEBOOKS)
+
+test-portable: $(VENV)/installed  ## the notebooks on the plainest CPU: same outputs without its vector instructions
+	@ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 $(BIN) $(PYTEST) --nbval $(NOTEBOOKS)
+
+test-colab: $(COLAB)/installed  ## the notebooks and their setup cell under the versions of IPython that Colab has
+	@OMP_NUM_THREADS=1 $(COLAB)/bin/python $(PYTEST) tests/test_setup_cell.py --nbval $(NOTEBOOKS)
 
 lint: $(VENV)/installed  ## look for mistakes that a machine can see
 	@$(BIN) -m ruff check .
+
+notebooks: $(VENV)/installed  ## run the notebooks, store outputs and figures, write all that is generated (some: ONLY="01 03")
+	@$(BIN) -m tools.notebooks run $(ONLY)
+
+exercises: $(VENV)/installed  ## write the exercise editions, badges and the README's chapter table anew, without running
+	@$(BIN) -m tools.notebooks stamp
+
+address: $(VENV)/installed  ## change the public address of the repository everywhere: URL=https://github.com/owner/name
+	@$(BIN) -m tools.notebooks address "$(URL)"
 
 lab: $(VENV)/installed  ## open the notebooks in JupyterLab
 	@mkdir -p notebooks && $(BIN) -m jupyterlab notebooks
@@ -34,6 +63,6 @@ lab: $(VENV)/installed  ## open the notebooks in JupyterLab
 corpus: $(VENV)/installed  ## write data/playhouse.txt anew from its grammar (the same bytes)
 	@$(BIN) -m gptcore.playhouse data/playhouse.txt
 
-clean:  ## remove the environment and the caches, never the runs
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
-	find gptcore tests -name __pycache__ -type d -prune -exec rm -rf {} +
+clean:  ## remove the environments and the caches, never the runs
+	rm -rf $(VENV) $(COLAB) .pytest_cache .ruff_cache .hypothesis
+	find gptcore tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

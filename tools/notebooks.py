@@ -135,8 +135,8 @@ def execute(nb: NotebookNode, folder: Path, name: str, **variables: str) -> floa
         except CellExecutionError as error:
             where = f"{name}, cell {at + 1} of {len(code)} (number {code[at] + 1} with the text cells)"
             raise Failed(f"{where} failed:\n\n{nb.cells[code[at]].source}\n\n{error.traceback}") from None
-        except DeadKernelError:
-            raise Failed(f"{name}, cell {at + 1} of {len(code)}: the kernel died; was memory short?") from None
+        except (DeadKernelError, AssertionError):  # at Ctrl-C nbclient stops its kernel and then stumbles over that
+            raise Failed(f"{name}, cell {at + 1} of {len(code)}: stopped by Ctrl-C, or for want of memory") from None
     return time.monotonic() - begun
 
 

@@ -25,13 +25,13 @@ from pathlib import Path
 
 address, clone = "ADDRESS", Path("gptcore-clone").absolute()
 found = [folder for folder in (*clone.parents, clone) if (folder / "gptcore/course").is_dir()]
-found = found or [course.parents[1] for course in Path("/kaggle/input").rglob("gptcore/course")]
+found = found or [each.parents[1] for n in range(5) for each in Path("/kaggle/input").glob("*/" * n + "gptcore/course")]
 if not found:
     git = subprocess.run(["git", "clone", "--depth=1", address, clone], capture_output=True, text=True)
     if git.returncode:
         raise ConnectionError(f"{git.stderr}Switch the internet on (Kaggle: Settings), or attach {address} as a data set.")
 sys.path.insert(0, str([*found, clone][0]))
-from gptcore.course import setup
+from gptcore.course import setup  # noqa: I001
 setup.install_missing()
 from gptcore.course import cases, check, your_turn  # noqa: F401'''
 
