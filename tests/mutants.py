@@ -280,8 +280,8 @@ def transplant(new: type, old: type, undo: list) -> None:
         raise ValueError(f"{old.__qualname__} has slots or a metaclass, so its attributes cannot be exchanged")
     new.__its_cell__.__closure__[0].cell_contents = old
     for name, value in vars(new).items():
-        if name in ("__dict__", "__weakref__", "__its_cell__"):
-            continue
+        if name in ("__dict__", "__weakref__", "__its_cell__", "__module__", "__firstlineno__"):
+            continue  # the last two say where a class was written; since Python 3.13 setting the one removes the other
         undo.append(partial(setattr, old, name, vars(old)[name]) if name in vars(old) else partial(delattr, old, name))
         setattr(old, name, value)
 
