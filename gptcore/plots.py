@@ -16,8 +16,8 @@ from matplotlib.patches import Rectangle
 
 from gptcore.files import atomic_write
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "curves", "gap_bars", "heat_map", "ladder_bars",
-           "loss_curves", "next_character_bars", "save", "show", "surprisal_text", "visible", "worth_bars"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "curves", "gap_bars", "heat_map", "kind_dots",
+           "ladder_bars", "loss_curves", "next_character_bars", "save", "show", "surprisal_text", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -93,16 +93,18 @@ def curves(
 
 
 def next_character_bars(distributions: Mapping[str, Mapping[str, float]], title: str, most: int = 8) -> Figure:
-    """Draw who expects what as the next character, side by side: for each name the `most` probable characters."""
+    """Draw who expects what as the next character, side by side: for each name `most` bars, the last for all others."""
     with plt.rc_context(STYLE):
         figure, row = plt.subplots(1, len(distributions), figsize=(7.5, 3.2), squeeze=False)
         figure.suptitle(title, x=0.01, ha="left", fontsize=13)
         for axes, (name, distribution) in zip(row[0], distributions.items()):
-            likely = sorted(distribution.items(), key=lambda pair: -pair[1])[:most]
-            labels = [visible(character) or "end" for character, _ in likely]
+            likely = [(visible(character) or "end", p) for character, p in distribution.items()]
+            likely.sort(key=lambda pair: -pair[1])
+            if len(likely) > most:
+                likely = [*likely[:most - 1], ("others", sum(p for _, p in likely[most - 1:]))]
             bars = axes.barh(range(len(likely)), [100 * p for _, p in likely], color=BLUE, height=0.7)
             axes.bar_label(bars, [f"{100 * p:.0f} %" if p >= 0.01 else "< 1 %" for _, p in likely], padding=4)
-            axes.set_yticks(range(len(likely)), labels, family="monospace")
+            axes.set_yticks(range(len(likely)), [label for label, _ in likely], family="monospace")
             axes.set_title(name, fontsize=11)
             axes.set(xlim=(0, 119), xticks=[0, 50, 100], xlabel="%")
             axes.set_ylim(most - 0.5, -0.5)
@@ -228,22 +230,22 @@ def gap_bars(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def worth_bars(gaps: pd.DataFrame, worth: pd.Series, title: str) -> Figure:
-    """Draw the gaps of up to three models, one column each, as parts of what each kind of structure is worth."""
-    parts = 100 * gaps.div(worth[gaps.index], axis=0)
-    with canvas(title, height=0.3 * parts.size + 1.6) as (figure, axes):
-        height = 0.8 / len(parts.columns)
-        for i, (name, colour) in enumerate(zip(parts, (GREY, BLUE, ORANGE))):
-            places = np.arange(len(parts)) + (i - (len(parts.columns) - 1) / 2) * height
-            bars = axes.barh(places, parts[name], height, color=colour, label=name)
-            axes.bar_label(bars, [f"{part:.0f} %" for part in parts[name]], padding=4, color=colour)
-        axes.axvline(100, color=GREEN, linestyle=(0, (4, 2)))
-        axes.annotate("all that it is worth", (100, 0), (5, 6), xycoords=("data", "axes fraction"),
-                      textcoords="offset points", color=GREEN)
-        axes.set_yticks(range(len(parts)), parts.index)
-        axes.invert_yaxis()
-        axes.grid(axis="y", visible=False)
-        axes.margins(x=0.12)
-        axes.set(xlabel="gap to the floor, in % of what the kind is worth")
-        axes.legend(loc="lower right")
+def kind_dots(gaps: pd.DataFrame, worth: pd.Series, title: str) -> Figure:
+    """Draw the gaps of up to three models, one column each, beside what each kind of structure is worth.
+
+    The axis is logarithmic, since spelling is worth a hundred times a rhyme; a gap of 0 or less stands at its left end.
+    """
+    places, least = np.arange(len(gaps)), 0.3 * min(gaps[gaps > 0].min().min(), worth.min())
+    with canvas(title, height=0.42 * len(gaps) + 1.6) as (figure, axes):
+        axes.plot(worth[gaps.index], places, "|", color=GREEN, markersize=22, markeredgewidth=3)
+        for name, colour in zip(gaps, (GREY, BLUE, ORANGE)):
+            axes.plot(gaps[name].clip(lower=least), places, "o", color=colour, markersize=9)
+        for name, x, colour in [("worth", worth[gaps.index[0]], GREEN),
+                                *zip(gaps, gaps.iloc[0].clip(lower=least), (GREY, BLUE, ORANGE))]:
+            axes.annotate(name, (x, 0), (0, 14), textcoords="offset points", color=colour, ha="center")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_yticks(places, gaps.index)
+        axes.set_ylim(len(gaps) - 0.5, -0.9)
+        axes.set(xlabel="bits per byte above the floor; left of the mark something of the kind was learned")
     return figure

@@ -17,6 +17,10 @@ def twice(x):
     return 2 * x
 
 
+def stumbles(x):
+    return [][x]
+
+
 class TestSame:
     def test_says_in_one_line_what_agrees(self, capsys):
         check.same(twice, lambda x: x + x, {"one": (1,), "many": (np.arange(3.0),)})
@@ -32,7 +36,8 @@ class TestSame:
         ([1, 2], [1, 2, 3], "length|shape"),
         ({"a": 1}, {"b": 1}, "keys"),
         ({"a": [1, "x"]}, {"a": [1, "y"]}, r"at \['a'\]\[1\] 'x', expected 'y'"),
-        (None, 0, "None, expected 0"),
+        (None, 0, r"nothing was returned \(is a `return` missing\?\), expected 0"),
+        ([1, None], [1, 0], r"at \[1\] nothing was returned"),
         (True, 1, "True, expected 1"),
         ("ab", b"ab", "'ab', expected b'ab'"),
         (math.nan, 1.0, "nan, expected 1"),
@@ -70,10 +75,19 @@ class TestSame:
         check.same(refuses, refuses, {"it": (1,)})
         with pytest.raises(check.Refused, match="2, expected ValueError: no"):
             check.same(twice, refuses, {"it": (1,)})
-        with pytest.raises(check.Refused, match="ValueError: no, expected 2"):
+        with pytest.raises(check.Refused, match=r"ValueError: no, raised in `.*`, expected 2"):
             check.same(refuses, twice, {"it": (1,)})
         with pytest.raises(check.Refused, match="KeyError"):
             check.same(lambda x: {}[x], refuses, {"it": (1,)})
+
+    def test_an_error_names_the_readers_own_line(self):
+        with pytest.raises(check.Refused, match=r"IndexError: .*, raised in `return \[\]\[x\]`, expected 2"):
+            check.same(stumbles, twice, {"it": (1,)})
+
+    def test_long_arguments_are_left_out(self):
+        with pytest.raises(check.Refused) as refusal:
+            check.same(lambda x: 0, lambda x: 1, {"long": ([np.zeros(50)] * 9,)})
+        assert str(refusal.value).endswith("differ on the case 'long': 0, expected 1")
 
     def test_the_arguments_are_spared(self):
         def spoils(x):
@@ -228,12 +242,12 @@ class TestYourTurn:
             """Mean in bits."""
         assert bits_by_hand([np.ones(4) * math.log(2)]).value == pytest.approx(1)
         assert bits_by_hand.lent == "bits_by_hand" == bits_by_hand.__name__
-        assert capsys.readouterr().out.startswith("not done yet: bits_by_hand; until you write it, gptcore.evaluation")
+        assert capsys.readouterr().out.startswith("not done yet: bits_by_hand; until then gptcore.evaluation")
 
     def test_leaves_what_is_written(self, capsys):
         assert your_turn("gptcore.ngram.NGram")(twice) is twice and capsys.readouterr().out == ""
 
-    def test_lends_a_class_while_one_method_is_empty(self):
+    def test_lends_a_class_while_one_method_is_empty(self, capsys):
         @your_turn("gptcore.tokenizer.CharTokenizer")
         class ByHand:
             def encode(self, text): ...
@@ -241,6 +255,8 @@ class TestYourTurn:
             def decode(self, ids):
                 return "?"
         assert ByHand.train(["ab"]).decode([1, 0]) == "ba" and ByHand.lent == "ByHand.encode"
+        assert capsys.readouterr().out == ("not done yet: ByHand.encode; until all of ByHand is written, gptcore.tokenizer."
+                                           "CharTokenizer stands in for it, and what you wrote is not used\n")
         assert not hasattr(CharTokenizer, "lent")
 
     @pytest.mark.parametrize("empty", [True, False])

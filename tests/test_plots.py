@@ -132,11 +132,13 @@ def test_curves_draw_every_value_and_name_each_curve():
 
 
 def test_next_character_bars_show_the_likeliest_first():
-    opened = {"a": 0.195, "q": 0.0, "\n": 0.5, "b": 0.3, " ": 0.005}
-    left, right = plots.next_character_bars({"open": opened, "closed": {"x": 1.0}}, "T", most=4).axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["↵", "b", "a", "␣"]
-    assert [bar.get_width() for bar in left.patches] == pytest.approx([50, 30, 19.5, 0.5])
-    assert [text.get_text() for text in left.texts] == ["50 %", "30 %", "20 %", "< 1 %"]
+    opened = {"a": 0.1, "q": 0.055, "\n": 0.5, "b": 0.3, " ": 0.045}
+    left, right = plots.next_character_bars({"open": opened, "closed": {"x": 0.995, " ": 0.005}}, "T", most=4).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["↵", "b", "a", "others"]
+    assert [bar.get_width() for bar in left.patches] == pytest.approx([50, 30, 10, 10])
+    assert [text.get_text() for text in left.texts] == ["50 %", "30 %", "10 %", "10 %"]
+    assert [label.get_text() for label in right.get_yticklabels()] == ["x", "␣"]
+    assert right.texts[1].get_text() == "< 1 %"
     assert left.get_ylim() == right.get_ylim() and right.get_title(loc="left") == "closed"
 
 
@@ -185,11 +187,12 @@ def test_a_given_title_stands_on_the_ladder():
     assert left_title(plots.ladder_bars(table[1:])) == "The ladder"
 
 
-def test_worth_bars_divide_each_gap_by_its_worth():
-    gaps = pd.DataFrame({"small": {"rhyme": 0.03, "cast": 0.2}, "large": {"rhyme": 0.01, "cast": 0.05}})
-    axes = plots.worth_bars(gaps, pd.Series({"cast": 0.1, "rhyme": 0.02}), "T").axes[0]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([150, 200, 50, 50])
+def test_kind_dots_stand_at_gap_and_worth():
+    gaps = pd.DataFrame({"bigram": {"rhyme": 0.03, "cast": 0.2}, "5-gram": {"rhyme": -0.01, "cast": 0.05}})
+    axes = plots.kind_dots(gaps, pd.Series({"cast": 0.1, "rhyme": 0.02}), "T").axes[0]
+    worth, bigram, five = axes.lines
+    assert list(worth.get_xdata()) == [0.02, 0.1] and list(bigram.get_xdata()) == [0.03, 0.2]
+    assert five.get_xdata()[0] < 0.01 and five.get_xdata()[1] == 0.05  # below 0 stands at the left end
     assert [label.get_text() for label in axes.get_yticklabels()] == ["rhyme", "cast"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["small", "large"]
-    centres = [bar.get_y() + bar.get_height() / 2 for bar in axes.patches]
-    assert centres == pytest.approx([-0.2, 0.8, 0.2, 1.2])  # both models of a kind stand together
+    assert [text.get_text() for text in axes.texts] == ["worth", "bigram", "5-gram"]
+    assert axes.get_xscale() == "log" and axes.get_ylim()[0] > axes.get_ylim()[1]

@@ -117,15 +117,16 @@ def chapter_row(nb: NotebookNode, name: str, url: str) -> str:
     promise = relink(" ".join(promise.split()), "notebooks", ".").replace("|", "\\|")
     said = TIME.search(nb.cells[0].source)[0]
     minutes = "under 1" if "under a minute" in said else (re.search(r"\d+", said) or ["?"])[0]
-    do = badges(url, f"notebooks/exercises/{name}.ipynb", f"the exercises of chapter {number}")
-    return f"| {number} | [{title}](notebooks/{name}.ipynb) | {promise} | {minutes} | {do} |"
+    do = f"notebooks/exercises/{name}.ipynb"
+    opened = badges(url, do, f"the exercises of chapter {number}")
+    return f"| {number} | [{title}](notebooks/{name}.ipynb) | {promise} | {minutes} | [exercises]({do}) {opened} |"
 
 
 def readme(text: str, rows: list[str]) -> str:
     """The README with its chapter table made anew."""
     if not CHAPTERS.search(text):
         raise ValueError("README.md needs the lines `<!-- chapters -->` and `<!-- /chapters -->` around the chapter table")
-    table = ["|  | read | what it is about | minutes | do |", "|---|---|---|---|---|", *rows]
+    table = ["|  | read | what it is about | minutes of computing | do |", "|---|---|---|---|---|", *rows]
     return CHAPTERS.sub(lambda _: "\n".join(table) + "\n", text)
 
 

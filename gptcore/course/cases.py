@@ -10,15 +10,18 @@ import torch
 __all__ = ["CHARACTERS", "LOGITS", "NATS", "NGRAM"]
 
 CHARACTERS = {
-    "a word": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
-    "two texts": lambda Tokenizer: Tokenizer.train(["banana", " band\n"]).encode("a bad\n"),
-    "the characters in order": lambda Tokenizer: Tokenizer.train(["zebra", "\t!"]).characters,
-    "there and back": lambda Tokenizer: Tokenizer.train(["Ünïcödé ☂"]).decode(Tokenizer.train(["Ünïcödé ☂"]).encode("☂ Üé")),
-    "how many ids": lambda Tokenizer: Tokenizer.train(["abc", "cd"]).vocab_size,
-    "the sign between documents": lambda Tokenizer: Tokenizer.train(["abc", "cd"]).end_of_text,
-    "a document": lambda Tokenizer: Tokenizer.train(["abc"]).decode([3, 1, 0, 2, 2, 3]),
-    "an unknown character": lambda Tokenizer: Tokenizer.train(["abc"]).encode("abcd"),
-    "nothing": lambda Tokenizer: (Tokenizer.train(["abc"]).encode(""), Tokenizer.train(["abc"]).decode([])),
+    "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
+    "a text of two, encoded": lambda Tokenizer: Tokenizer.train(["banana", " band\n"]).encode("a bad\n"),
+    "train(['zebra', '\\t!']).characters": lambda Tokenizer: Tokenizer.train(["zebra", "\t!"]).characters,
+    "letters beyond ASCII, there and back":
+        lambda Tokenizer: Tokenizer.train(["Ünïcödé ☂"]).decode(Tokenizer.train(["Ünïcödé ☂"]).encode("☂ Üé")),
+    "train(['abc', 'cd']).vocab_size": lambda Tokenizer: Tokenizer.train(["abc", "cd"]).vocab_size,
+    "train(['abc', 'cd']).end_of_text": lambda Tokenizer: Tokenizer.train(["abc", "cd"]).end_of_text,
+    "train(['abc']).decode([3, 1, 0, 2, 2, 3]), where 3 is <|endoftext|>":
+        lambda Tokenizer: Tokenizer.train(["abc"]).decode([3, 1, 0, 2, 2, 3]),
+    "train(['abc']).encode('abcd'), where d is unknown": lambda Tokenizer: Tokenizer.train(["abc"]).encode("abcd"),
+    "nothing, encoded": lambda Tokenizer: Tokenizer.train(["abc"]).encode(""),
+    "nothing, decoded": lambda Tokenizer: Tokenizer.train(["abc"]).decode([]),
 }
 
 rng = np.random.default_rng(0)
@@ -37,18 +40,19 @@ LOGITS = {
     "equal scores": (torch.zeros(3, 2, 7, dtype=torch.float64), torch.tensor([[0, 1], [2, 3], [6, 5]])),
     "large scores": (100 * torch.randn(4, 3, 2, generator=generator, dtype=torch.float64),
                      torch.tensor([[0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 0, 1]])),
+    "scores 0, 200 and 1000": (torch.tensor([[[0.0, 200.0, 1000.0]] * 2], dtype=torch.float64), torch.tensor([[0, 2]])),
 }
 
 DOCUMENTS = [[4, 0, 1, 2, 0, 1, 3, 0, 1, 2], [4, 2, 2, 2, 2, 2], [4, 1], [4]]  # a start token, then a text
 HELD_OUT = [[4, 0, 1, 2, 2, 3, 3, 0, 1], [4, 3, 1]]
 NGRAM = {
-    "uniform": lambda NGram: NGram(0, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
-    "unigram": lambda NGram: NGram(1, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
-    "bigram": lambda NGram: NGram(2, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
-    "4-gram": lambda NGram: NGram(4, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
+    "order 0, the uniform guess": lambda NGram: NGram(0, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
+    "order 1, the unigram": lambda NGram: NGram(1, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
+    "order 2, the bigram": lambda NGram: NGram(2, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
+    "order 4": lambda NGram: NGram(4, 5).fit(DOCUMENTS).token_nats(HELD_OUT),
     "a whole distribution": lambda NGram: NGram(3, 6).fit(DOCUMENTS).probabilities([0, 1]),
     "a context longer than the model's": lambda NGram: NGram(2, 5).fit(DOCUMENTS).probability([2, 2, 2, 0], 1),
-    "a context never seen": lambda NGram: NGram(3, 5).fit(DOCUMENTS).probabilities([3, 3]),
-    "no context": lambda NGram: NGram(3, 5).fit(DOCUMENTS).probabilities([]),
+    "the context [3, 3], never seen": lambda NGram: NGram(3, 5).fit(DOCUMENTS).probabilities([3, 3]),
+    "the empty context": lambda NGram: NGram(3, 5).fit(DOCUMENTS).probabilities([]),
     "counted twice": lambda NGram: NGram(2, 5).fit(DOCUMENTS).fit(HELD_OUT).probabilities([1]),
 }

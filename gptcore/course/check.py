@@ -10,7 +10,9 @@ import difflib
 import math
 import numbers
 import reprlib
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,10 +155,12 @@ def difference(found: Any, expected: Any, rtol: float, where: str = "") -> str:
     'at [1][1] 3.0, expected 4.0'
     """
     found, expected = plain(found), plain(expected)
+    if found is None and expected is not None:
+        return f"{prefix(where)}nothing was returned (is a `return` missing?), expected {told(expected)}"
     if isinstance(found, Exception) or isinstance(expected, Exception):
         if isinstance(expected, Exception) and isinstance(found, type(expected)):
             return ""
-        return f"{prefix(where)}{told(found)}, expected {told(expected)}"
+        return f"{prefix(where)}{told(found)}{raised_at(found)}, expected {told(expected)}"
     if isinstance(found, np.ndarray) and isinstance(expected, np.ndarray):
         if found.shape != expected.shape:
             return f"{prefix(where)}the shape {found.shape}, expected {expected.shape}"
@@ -170,6 +174,8 @@ def difference(found: Any, expected: Any, rtol: float, where: str = "") -> str:
         place = tuple(int(i) for i in np.argwhere(~equal)[0])
         inside = where + "".join(f"[{i}]" for i in place)
         return f"{prefix(inside)}{told(found[place].item())}, expected {told(expected[place].item())}"
+    if isinstance(found, list | np.ndarray) and isinstance(expected, list | np.ndarray):
+        found, expected = list(found), list(expected)  # one holds more than numbers, so both are read one by one
     if isinstance(found, dict) and isinstance(expected, dict):
         if found.keys() != expected.keys():
             return f"{prefix(where)}the keys {told(list(found))}, expected {told(list(expected))}"
@@ -230,9 +236,17 @@ def int_or_nan(value: float) -> float:
     return float(int(value)) if math.isfinite(value) else value
 
 
+def raised_at(value: Any) -> str:
+    """The line of the reader's own that raised an error; nothing for another value or where there is no such line."""
+    steps = traceback.extract_tb(value.__traceback__) if isinstance(value, Exception) else []
+    own = [step for step in steps if step.line and not {"gptcore", "site-packages"} & set(Path(step.filename).parts)]
+    return f", raised in `{own[-1].line}`" if own else ""
+
+
 def asked(given: Any) -> str:
-    """The arguments of a case, in brackets; nothing for a case that is a function or has none."""
-    return f" ({', '.join(map(BRIEF.repr, given))})" if isinstance(given, tuple) and given else ""
+    """The arguments of a case, in brackets, if they are short; nothing for a case that is a function or has none."""
+    shown = ", ".join(map(BRIEF.repr, given)) if isinstance(given, tuple) else ""
+    return f" ({shown})" if shown and len(shown) < 100 and "\n" not in shown else ""
 
 
 def prefix(where: str) -> str:

@@ -47,14 +47,15 @@ def your_turn(shipped: str) -> Callable:
 
     >>> @your_turn("gptcore.files.atomic_write")
     ... def atomic_write_by_hand(path): ...
-    not done yet: atomic_write_by_hand; until you write it, gptcore.files.atomic_write stands in
+    not done yet: atomic_write_by_hand; until then gptcore.files.atomic_write stands in
     """
     def decorate(own: Any) -> Any:
         if not (missing := unwritten(own)):
             return own
         module, _, name = shipped.rpartition(".")
         found = getattr(importlib.import_module(module), name)
-        print(f"not done yet: {missing}; until you write it, {shipped} stands in")
+        all_of_it = f"; until all of {own.__name__} is written, {shipped} stands in for it, and what you wrote is not used"
+        print(f"not done yet: {missing}" + (all_of_it if isinstance(own, type) else f"; until then {shipped} stands in"))
         if isinstance(own, type):
             return type(own.__name__, (found,), {"lent": missing, "__doc__": own.__doc__})
 
