@@ -240,9 +240,11 @@ def kind_dots(gaps: pd.DataFrame, worth: pd.Series, title: str) -> Figure:
         axes.plot(worth[gaps.index], places, "|", color=GREEN, markersize=22, markeredgewidth=3)
         for name, colour in zip(gaps, (GREY, BLUE, ORANGE)):
             axes.plot(gaps[name].clip(lower=least), places, "o", color=colour, markersize=9)
-        for name, x, colour in [("worth", worth[gaps.index[0]], GREEN),
-                                *zip(gaps, gaps.iloc[0].clip(lower=least), (GREY, BLUE, ORANGE))]:
-            axes.annotate(name, (x, 0), (0, 14), textcoords="offset points", color=colour, ha="center")
+        shown = gaps.clip(lower=least).assign(worth=worth[gaps.index])
+        widest = int(np.diff(np.sort(np.log(shown), axis=1)).min(axis=1).argmax())  # where labels do not touch
+        for name, colour in zip(shown, (*(GREY, BLUE, ORANGE)[:len(gaps.columns)], GREEN)):
+            axes.annotate(name, (shown[name].iloc[widest], widest), (0, 14), textcoords="offset points", color=colour,
+                          ha="center")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_yticks(places, gaps.index)

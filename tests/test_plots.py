@@ -194,5 +194,5 @@ def test_kind_dots_stand_at_gap_and_worth():
     assert list(worth.get_xdata()) == [0.02, 0.1] and list(bigram.get_xdata()) == [0.03, 0.2]
     assert five.get_xdata()[0] < 0.01 and five.get_xdata()[1] == 0.05  # below 0 stands at the left end
     assert [label.get_text() for label in axes.get_yticklabels()] == ["rhyme", "cast"]
-    assert [text.get_text() for text in axes.texts] == ["worth", "bigram", "5-gram"]
+    assert {text.get_text(): text.xy for text in axes.texts} == {"bigram": (0.2, 1), "5-gram": (0.05, 1), "worth": (0.1, 1)}
     assert axes.get_xscale() == "log" and axes.get_ylim()[0] > axes.get_ylim()[1]
