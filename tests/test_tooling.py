@@ -412,6 +412,21 @@ def test_a_course_without_notebooks_says_so(course):
         assert made.returncode and "there is no notebook" in made.stderr
 
 
+def test_optional_packages_are_hidden_from_notebooks(course, tmp_path):
+    """An installed one would take the branch of a cell whose output nobody else gets."""
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed/gguf.py").write_text("found = True\n")
+    source = "try:\n    import gguf\n    print(gguf.found)\nexcept ImportError as why:\n    print(why)"
+    path = put(course, chapter(code(source)))
+    assert tool(course, "run", PYTHONPATH=str(tmp_path / "installed")).returncode == 0
+    assert notebooks.read(path).cells[2].outputs[0].text.startswith("No module named 'gguf': optional packages are hidden")
+
+
+def test_what_make_installs_is_not_hidden():
+    pinned = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert not pinned & set(notebooks.OPTIONAL)
+
+
 # --------------------------------------------------------------------------------------------------- pytest and conftest
 
 def nbval(course: Path, *more: str) -> subprocess.CompletedProcess:

@@ -25,6 +25,7 @@ __all__ = ["change_address", "complete_editions", "dumps", "environment", "execu
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 120  # seconds that a chapter may compute on two CPU cores
+OPTIONAL = ("datasets", "gguf", "torchao", "transformers")  # imported where they are used, and not installed by make
 GENERATED = ("ladder.json",)  # files in data/ that notebooks write
 
 
@@ -98,15 +99,20 @@ def change_address(url: str, root: Path = ROOT) -> list[Path]:
 def environment() -> Iterator[dict[str, str]]:
     """The variables under which notebooks are run and compared, whatever the machine holds, with their temporary folders.
 
-    The dial stands at cpu and a GPU is not seen; no network, no downloads of earlier days, no settings of IPython's user.
+    The dial stands at cpu and a GPU is not seen; no network, no downloads of earlier days, no settings of IPython's user, no
+    packages beyond those that make installs.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        data, ipython = Path(folder, "data"), Path(folder, "ipython")
-        data.mkdir()
-        ipython.mkdir()
+        data, ipython, hidden = (Path(folder, name) for name in ("data", "ipython", "hidden"))
+        for each in (data, ipython, hidden):
+            each.mkdir()
+        for name in OPTIONAL:  # a module of that name which stands before the installed one
+            why = f"No module named {name!r}: optional packages are hidden when notebooks are run for the record"
+            (hidden / f"{name}.py").write_text(f"raise ModuleNotFoundError({why!r}, name={name!r})\n")
         yield {
             "GPTCORE_DIAL": "cpu", "CUDA_VISIBLE_DEVICES": "", "GPTCORE_OFFLINE": "1", "GPTCORE_DATA": str(data),
             "GPTCORE_KEEP": "0", "PYTHONHASHSEED": "0", "IPYTHONDIR": str(ipython),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(hidden), os.environ.get("PYTHONPATH")])),
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         }
 
