@@ -41,6 +41,8 @@ UNCHECKED = {
     "gptcore.batches.Batches": "chapter 02",
     "gptcore.batches.Windows": "chapter 02",
     "gptcore.batches.validation_windows": "chapter 02",
+    "gptcore.mlp.MLPConfig": "a container of settings",
+    "gptcore.mlp.MLPModel": "chapter 02",
     "gptcore.attention.ATTENTION": "a table of two functions that are checked themselves",
     "gptcore.attention.CausalSelfAttention": "chapter 04",
     "gptcore.attention.KeyValueCache": "chapter 05",
