@@ -26,6 +26,13 @@ class TestSame:
         check.same(twice, lambda x: x + x, {"one": (1,), "many": (np.arange(3.0),)})
         assert capsys.readouterr().out == "same: twice and <lambda> agree on 2 cases\n"
 
+    def test_one_case_and_the_shipped_name_in_full(self, capsys):
+        check.same(CharTokenizer, CharTokenizer, {"it": lambda Tokenizer: Tokenizer("ab").vocab_size})
+        check.same(twice, twice, {"it": (1,)})
+        name = "gptcore.tokenizer.CharTokenizer"
+        assert capsys.readouterr().out == (f"same: {name} and {name} agree on 1 case\n"
+                                           "same: twice and twice agree on 1 case\n")
+
     def test_names_the_first_case_that_differs_and_both_values(self):
         with pytest.raises(check.Refused, match=r"case 'three' \(3\): 6, expected 9"):
             check.same(twice, lambda x: x * x, {"two": (2,), "three": (3,), "four": (4,)})
@@ -45,6 +52,12 @@ class TestSame:
         (np.array([0.0, 1e-7]), np.array([0.0, 0.0]), r"at \[1\]"),
         (math.inf, -math.inf, "inf, expected -inf"),
         ([], [1], "shape|length"),
+        ([1.0], 1.0, r"expected 1\.0"),
+        (["a"], "a", "expected 'a'"),
+        ({"a": 1}, [1], "expected"),
+        ("a", {"a": 1}, "expected"),
+        (["a", "b"], ["a", "c"], r"at \[1\] 'b', expected 'c'"),
+        (np.zeros((2, 3)), np.array([[0.0, 0.0, 0.0], [0.0, 5.0, 0.0]]), r"at \[1\]\[1\] 0\.0, expected 5\.0"),
         (torch.tensor([True, False]), torch.tensor([True, True]), r"at \[1\] False, expected True"),
     ])
     def test_differences(self, found, expected, told):
@@ -53,6 +66,7 @@ class TestSame:
 
     @pytest.mark.parametrize("found, expected", [
         ([1.0, 2.0], torch.tensor([1.0, 2.0])), ((1, [2, 3]), [1, (2, 3)]), (math.nan, math.nan), (2, 2.0),
+        ("ab", "ab"), (None, None), (True, True), (["a", "b"], ("a", "b")), (np.array([math.nan, 1.0]), [math.nan, 1.0]),
         (np.float64(0.5), 0.5), (1.0, 1.0 + 1e-9), ([], ()), ({"a": [1.0]}, {"a": np.array([1.0])}),
         (torch.tensor([True, False]), torch.tensor([True, False])),
         (np.array([-math.inf, 1e-20, 1.0]), np.array([-math.inf, 0.0, 1.0])),
@@ -83,6 +97,17 @@ class TestSame:
     def test_an_error_names_the_readers_own_line(self):
         with pytest.raises(check.Refused, match=r"IndexError: .*, raised in `return \[\]\[x\]`, expected 2"):
             check.same(stumbles, twice, {"it": (1,)})
+
+    def test_of_several_lines_the_readers_innermost_is_named(self):
+        def outer(x):
+            return stumbles(x)
+
+        def asks_gptcore(x):
+            return NGram(-1, x)
+        with pytest.raises(check.Refused, match=r"raised in `return \[\]\[x\]`"):
+            check.same(outer, twice, {"it": (1,)})
+        with pytest.raises(check.Refused, match=r"raised in `return NGram\(-1, x\)`"):
+            check.same(asks_gptcore, twice, {"it": (1,)})
 
     def test_long_arguments_are_left_out(self):
         with pytest.raises(check.Refused) as refusal:
@@ -158,6 +183,21 @@ class TestSameModule:
         check.same_module(ours, theirs, INPUTS, NAMES)
         assert capsys.readouterr().out == "same: Line and Twin agree on 1 case, outputs and gradients\n"
         assert torch.equal(ours.a, before) and ours.a.grad is None and ours.a.dtype == torch.float32
+
+    def test_two_inputs_and_an_unwritten_module(self, capsys):
+        class Later(Twin):
+            def forward(self, x): ...
+        check.same_module(Twin(), Twin(), INPUTS | {"two by three": (torch.randn(2, 3),)})
+        check.same_module(Later(), Twin(), INPUTS)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].endswith("agree on 2 cases, outputs and gradients") and lines[1] == "not done yet: Later.forward"
+
+    def test_a_module_that_raises_is_refused(self):
+        class Broken(Twin):
+            def forward(self, x):
+                raise IndexError("far away")
+        with pytest.raises(check.Refused, match="IndexError: far away"):
+            check.same_module(Broken(), Twin(), INPUTS)
 
     def test_a_wrong_output(self):
         with pytest.raises(check.Refused, match="the output"):
@@ -258,6 +298,12 @@ class TestYourTurn:
         assert capsys.readouterr().out == ("not done yet: ByHand.encode; until all of ByHand is written, gptcore.tokenizer."
                                            "CharTokenizer stands in for it, and what you wrote is not used\n")
         assert not hasattr(CharTokenizer, "lent")
+
+    def test_an_empty_classmethod_is_noticed(self):
+        class ByHand:
+            @classmethod
+            def train(cls, texts): ...
+        assert turn.unwritten(ByHand) == turn.unwritten(ByHand()) == "ByHand.train"
 
     @pytest.mark.parametrize("empty", [True, False])
     def test_what_is_empty(self, empty):
