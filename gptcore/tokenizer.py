@@ -1,21 +1,24 @@
 """Text to ids and back, by characters or by byte pairs. Built by hand in notebooks/03_bpe_tokenization.ipynb.
 
 (`CharTokenizer` already in notebooks/01_bigram_models.ipynb.) The ids of both kinds are 0, 1, 2, ... without a hole;
-the last is the special token `<|endoftext|>`, which stands before and after a document and is never read from a text.
+the last is the special token `<|endoftext|>`, which stands before and after a document and is read from a text only when
+`BPETokenizer.encode` allows it. A BPETokenizer may have more of them, and other ids when it was read from elsewhere.
 """
 
 import hashlib
 import json
+import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
 import regex
 from jaxtyping import Int64
+from tqdm.auto import tqdm
 
 from .bpe import learn_merges, replay_merges
 from .corpora import END_OF_TEXT
@@ -30,6 +33,11 @@ GPT4_PATTERN = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[
                 r"|\s+(?!\S)|\s+")
 PATTERN_NAMES = {GPT2_PATTERN: "gpt2", GPT4_PATTERN: "gpt4", None: "none"}
 FORMAT, VERSION = "gptcore tokenizer", 1
+PLAIN_BYTES = bytes(range(256))
+MOST_KEPT, LONGEST_KEPT = 2**18, 64  # words, characters: what a tokenizer remembers, about 50 MB at most
+# In both patterns a space begins a chunk or lies within white space. So a chunk always begins at a space that follows
+# something else, whatever stands around it; and cutting a text there first, by re, is faster than by the pattern itself.
+WORDS = re.compile(r"\s*\S+(?:[^\S ]\s*\S*)*|\s+")
 
 
 class Tokenizer:
@@ -121,57 +129,113 @@ class CharTokenizer(Tokenizer):
 class BPETokenizer(Tokenizer):
     """Byte pair encoding: ids 0 to 255 are the bytes, id 256 + m stands for the two ids of merge number m.
 
-    `pattern` cuts a text into chunks that no token crosses; None leaves it whole.
+    `pattern` cuts a text into chunks that no token crosses; None leaves it whole. The ids of the `special_tokens` follow
+    the merges, `<|endoftext|>` last, if they are a list; a mapping says them itself. `byte_order` lists the bytes in the
+    order of their ids.
 
-    >>> tokenizer = BPETokenizer([(97, 98), (256, 99)], pattern=None)
-    >>> tokenizer.encode("abcab"), tokenizer.token_bytes(257)
-    ([257, 256], b'abc')
+    >>> tokenizer = BPETokenizer([(97, 98), (256, 99)], pattern=None, special_tokens=["<|user|>"])
+    >>> tokenizer.encode("abcab"), tokenizer.token_bytes(257), tokenizer.special_tokens
+    ([257, 256], b'abc', {'<|user|>': 258, '<|endoftext|>': 259})
+    >>> tokenizer.encode("<|user|>abc", allowed_special=["<|user|>"])
+    [258, 257]
     """
 
-    def __init__(self, merges: Iterable[tuple[int, int]], pattern: str | None = GPT4_PATTERN):
+    def __init__(self, merges: Iterable[tuple[int, int]], pattern: str | None = GPT4_PATTERN,
+                 special_tokens: Iterable[str] | Mapping[str, int] = (), byte_order: bytes = PLAIN_BYTES):
         self.merges = list(merges)
         self.pattern = pattern
+        self.byte_order = byte_order
         joined = {pair: 256 + m for m, pair in enumerate(self.merges)}
         if len(joined) < len(self.merges):
             raise ValueError("a pair is merged twice; each merge must be another pair")
-        vocabulary = [bytes([byte]) for byte in range(256)]
+        if sorted(byte_order) != list(PLAIN_BYTES):
+            raise ValueError("byte_order must hold each of the 256 bytes once")
+        vocabulary = [bytes([byte]) for byte in byte_order]
         for left, right in self.merges:
             if not (0 <= left < len(vocabulary) and 0 <= right < len(vocabulary)):
                 raise ValueError(f"merge {(left, right)} makes id {len(vocabulary)}, so it may join smaller ids only")
             vocabulary.append(vocabulary[left] + vocabulary[right])
-        super().__init__(vocabulary)
-        self._split = _splitter(pattern)
-        # Most chunks are words seen before. A whole text is not, and would only fill the memory.
-        cached = lru_cache(maxsize=0 if pattern is None else 65_536)
-        self._encode_chunk = cached(lambda chunk: replay_merges(chunk.encode(), joined))
+        self.special_tokens = _special_ids(special_tokens, len(vocabulary))
+        super().__init__(vocabulary + [b""] * (max(self.special_tokens.values()) - len(vocabulary)))
+        byte_ids, split = bytes.maketrans(byte_order, PLAIN_BYTES), _splitter(pattern)
+        chunk_ids = _Remembered(lambda chunk: tuple(replay_merges(chunk.encode().translate(byte_ids), joined)))
+        word_ids = _Remembered(lambda word: tuple(chain.from_iterable(map(chunk_ids.__getitem__, split(word)))))
+        self._cut, self._ids = (WORDS.findall, word_ids) if pattern in (GPT2_PATTERN, GPT4_PATTERN) else (split, chunk_ids)
 
     @classmethod
     def train(cls, texts: str | Iterable[str], vocab_size: int, pattern: str | None = GPT4_PATTERN,
-              progress: bool = True) -> "BPETokenizer":
-        """Learn merges from one text or from several, until `vocab_size` ids (bytes and `<|endoftext|>` counted) exist.
+              special_tokens: Iterable[str] = (), verbose: bool = False, progress: bool = True) -> "BPETokenizer":
+        """Learn merges from one text or from several, until `vocab_size` ids (bytes and special tokens counted) exist.
 
         Each merge takes the pair of neighbours that occurs most often; among equals, the one that occurs first. When no
-        pair is left the vocabulary stays smaller, with a warning. No pair crosses from one text into the next.
+        pair is left the vocabulary stays smaller, with a warning. No pair crosses from one text into the next. `verbose`
+        prints each merge; otherwise `progress` shows a bar. Raises ValueError when a text holds a special token.
         """
-        if vocab_size < 257:
-            raise ValueError(f"vocab_size={vocab_size} is below 257, which the 256 bytes and {END_OF_TEXT} need")
-        split = _splitter(pattern)
-        chunks = Counter(chunk.encode() for text in _texts(texts) for chunk in split(text))
-        merges = learn_merges(chunks, vocab_size - 257, progress)
-        if len(merges) < vocab_size - 257:
-            warnings.warn(f"no pair is left after {len(merges)} merges: vocab_size is {len(merges) + 257}, not the "
-                          f"{vocab_size} asked for; train on more text", stacklevel=2)
-        return cls(merges, pattern)
+        specials = _special_ids(special_tokens, 256)
+        n_merges = vocab_size - 256 - len(specials)
+        if n_merges < 0:
+            raise ValueError(f"vocab_size={vocab_size} is below {256 + len(specials)}, which the 256 bytes and "
+                             f"{', '.join(specials)} need")
+        split, chunks = _splitter(pattern), Counter()
+        for text in _texts(texts, specials):
+            chunks.update(split(text))
+        vocabulary = [bytes([byte]) for byte in PLAIN_BYTES]
+        with tqdm(total=n_merges, desc="merges", disable=verbose or not progress) as bar:
+            def report(pair: tuple[int, int], count: int) -> None:
+                bar.update()
+                if verbose:
+                    new = len(vocabulary)
+                    vocabulary.append(vocabulary[pair[0]] + vocabulary[pair[1]])
+                    print(f"merge {new - 255}/{n_merges}: {pair} -> {new} ({_quoted(vocabulary[new])}) "
+                          f"{count:,} occurrences")
 
-    def _encode(self, text: str) -> list[int]:
-        ids = []
-        for chunk in self._split(text):
-            ids.extend(self._encode_chunk(chunk))
+            merges = learn_merges({chunk.encode(): count for chunk, count in chunks.items()}, n_merges, report)
+        if len(merges) < n_merges:
+            warnings.warn(f"no pair is left after {len(merges)} merges: vocab_size is {256 + len(merges) + len(specials)}, "
+                          f"not the {vocab_size} asked for; train on more text", stacklevel=2)
+        return cls(merges, pattern, specials.keys())
+
+    @property
+    def end_of_text(self) -> int:
+        """The id of `<|endoftext|>`."""
+        return self.special_tokens[END_OF_TEXT]
+
+    def encode(self, text: str, allowed_special: Collection[str] = ()) -> list[int]:
+        """The ids of a text, in which the special tokens of `allowed_special` ("all", or a list) become their ids.
+
+        Raises ValueError when it holds another one: user text must not end a document.
+        """
+        allowed = self.special_tokens if allowed_special == "all" else allowed_special
+        if isinstance(allowed, str) or not set(allowed) <= self.special_tokens.keys():
+            raise ValueError(f"allowed_special={allowed_special!r} must be \"all\" or a list out of "
+                             f"{', '.join(self.special_tokens)}")
+        _refuse_special(text, [name for name in self.special_tokens if name not in allowed])
+        ids, longest_first = [], sorted(allowed, key=len, reverse=True)
+        for i, part in enumerate(re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if allowed else [text]):
+            ids += [self.special_tokens[part]] if i % 2 else self._encode(part)
         return ids
 
+    def decode(self, ids: Iterable[SupportsIndex], special_tokens: bool = False) -> str:
+        """The text of the ids, without special tokens or, when asked for, with their names."""
+        names = {i: name.encode() for name, i in self.special_tokens.items()} if special_tokens else {}
+        return b"".join(names.get(int(i)) or self.token_bytes(i) for i in ids).decode("utf-8", errors="replace")
+
+    def _encode(self, text: str) -> list[int]:
+        return list(chain.from_iterable(map(self._ids.__getitem__, self._cut(text))))
+
+    def save_listing(self, path: str | Path) -> None:
+        """Write the vocabulary for people: a line for each id, with its text and, after a merge, what was joined."""
+        names = {i: name for name, i in self.special_tokens.items()}
+        lines = [f"{i}  {names.get(i) or _quoted(raw)}" for i, raw in enumerate(self._bytes) if raw or i in names]
+        for i, pair in enumerate(self.merges, start=256):
+            lines[i] += " = " + " + ".join(_quoted(self._bytes[part]) for part in pair)
+        with atomic_write(path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
     def _content(self) -> dict:
+        order = {} if self.byte_order == PLAIN_BYTES else {"byte_order": self.byte_order.hex()}
         return {"format": FORMAT, "version": VERSION, "kind": "bpe", "pattern_name": self.pattern_name,
-                "pattern": self.pattern, "special_tokens": {END_OF_TEXT: self.end_of_text},
+                "pattern": self.pattern, "special_tokens": self.special_tokens, **order,
                 "merges": [f"{left} {right}" for left, right in self.merges]}
 
     @property
@@ -181,6 +245,19 @@ class BPETokenizer(Tokenizer):
 
     def __repr__(self) -> str:
         return f"BPETokenizer(vocab_size={self.vocab_size}, pattern={self.pattern_name})"
+
+
+class _Remembered(dict):
+    """What a function gave for a short string, kept for the next time while there is room: most words were seen before."""
+
+    def __init__(self, function: Callable[[str], tuple[int, ...]]):
+        self._function = function
+
+    def __missing__(self, key: str) -> tuple[int, ...]:
+        ids = self._function(key)
+        if len(key) <= LONGEST_KEPT and len(self) < MOST_KEPT:
+            self[key] = ids
+        return ids
 
 
 def _splitter(pattern: str | None) -> Callable[[str], list[str]]:
@@ -203,17 +280,48 @@ def _splitter(pattern: str | None) -> Callable[[str], list[str]]:
     return split
 
 
-def _texts(texts: str | Iterable[str]) -> Iterator[str]:
-    """One text or several, each looked at for `<|endoftext|>`."""
+def _special_ids(special_tokens: Iterable[str] | Mapping[str, int], first: int) -> dict[str, int]:
+    """The id of each special token: as given, or one after the other from `first`. `<|endoftext|>` is always one."""
+    if isinstance(special_tokens, str):
+        raise ValueError(f"special_tokens={special_tokens!r} is one string; write a list, [{special_tokens!r}]")
+    if not isinstance(special_tokens, Mapping):
+        names = [name for name in special_tokens if name != END_OF_TEXT] + [END_OF_TEXT]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a special token stands twice in {names}")
+        special_tokens = {name: first + i for i, name in enumerate(names)}
+    ids = dict(special_tokens)
+    ids.setdefault(END_OF_TEXT, max([first - 1, *ids.values()]) + 1)
+    if "" in ids:
+        raise ValueError("a special token needs a name")
+    if min(ids.values()) < first or len(set(ids.values())) < len(ids):
+        raise ValueError(f"the ids of the special tokens must differ and be at least {first}, not {ids}")
+    return ids
+
+
+def _texts(texts: str | Iterable[str], special_tokens: Iterable[str] = (END_OF_TEXT,)) -> Iterator[str]:
+    """One text or several, each looked at for special tokens."""
     for text in [texts] if isinstance(texts, str) else texts:
-        _refuse_special(text)
+        _refuse_special(text, special_tokens)
         yield text
 
 
-def _refuse_special(text: str) -> None:
-    if (at := text.find(END_OF_TEXT)) >= 0:
-        raise ValueError(f"the text holds {END_OF_TEXT} at character {at}, and a text cannot end a document; remove "
-                         "it, or cut the text there and put the id `end_of_text` between the ids of the two sides")
+def _refuse_special(text: str, special_tokens: Iterable[str] = (END_OF_TEXT,)) -> None:
+    if held := [name for name in special_tokens if name in text]:
+        raise ValueError(f"the text holds {held[0]} at character {text.index(held[0])}, a special token, which is no text; "
+                         "remove it, or cut the text there (and put the id of the token between the ids of the two sides), "
+                         "or let BPETokenizer.encode read it, by allowed_special")
+
+
+def _quoted(raw: bytes) -> str:
+    """Bytes for people: as text where they are UTF-8.
+
+    >>> _quoted("é\\n".encode()), _quoted("é".encode()[:1])
+    ("'é\\\\n'", "b'\\\\xc3'")
+    """
+    try:
+        return repr(raw.decode())
+    except UnicodeDecodeError:
+        return repr(raw)
 
 
 def encode_document(tokenizer: Tokenizer, text: str) -> Int64[np.ndarray, "T"]:
@@ -244,7 +352,9 @@ def _from_content(content) -> Tokenizer:
         raise ValueError("its hash does not match its content, so it was edited or damaged")
     if content["kind"] == "characters":
         return CharTokenizer(content["characters"])
-    return BPETokenizer([tuple(map(int, merge.split())) for merge in content["merges"]], content["pattern"])
+    order = bytes.fromhex(content["byte_order"]) if "byte_order" in content else PLAIN_BYTES
+    merges = [tuple(map(int, merge.split())) for merge in content["merges"]]
+    return BPETokenizer(merges, content["pattern"], content["special_tokens"], order)
 
 
 def _hash(content: dict) -> str:

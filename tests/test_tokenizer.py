@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 import tiktoken
 from hypothesis import given, settings
@@ -19,8 +20,10 @@ from gptcore.corpora import END_OF_TEXT, KNOWN, read_text
 from gptcore.tokenizer import (
     GPT2_PATTERN,
     GPT4_PATTERN,
+    WORDS,
     BPETokenizer,
     CharTokenizer,
+    _splitter,
     encode_document,
     load_tokenizer,
 )
@@ -106,7 +109,7 @@ def test_training_equals_counting_everything_anew(texts, n_merges):
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_training_on_a_longer_text_equals_counting_everything_anew(pattern):
     tokenizer = BPETokenizer.train(SAMPLE * 2, 257 + 90, pattern=pattern, progress=False)
-    chunks = [c.encode() for c in (tokenizer._split(SAMPLE * 2))]
+    chunks = [c.encode() for c in (_splitter(pattern)(SAMPLE * 2))]
     assert tokenizer.merges == learn_by_counting(chunks, 90)
     assert b"".join(chunks) == (SAMPLE * 2).encode()
 
@@ -124,7 +127,45 @@ def test_no_pair_crosses_texts_or_chunks():
 @pytest.mark.parametrize("progress", [True, False])
 def test_progress_is_shown_when_asked_for(capfd, progress):
     BPETokenizer.train("ab ab ab", 259, progress=progress)
-    assert ("2/2" in capfd.readouterr().err) == progress
+    out, err = capfd.readouterr()
+    assert ("2/2" in err) == progress and not out
+
+
+def test_verbose_prints_each_merge_and_no_bar(capfd):
+    BPETokenizer.train("€a €a\n" + 1000 * "é", 260, pattern=None, verbose=True)
+    out, err = capfd.readouterr()
+    assert not err and out.splitlines() == [
+        "merge 1/3: (195, 169) -> 256 ('é') 1,000 occurrences",
+        "merge 2/3: (256, 256) -> 257 ('éé') 999 occurrences",  # as pairs are counted, and overlap
+        "merge 3/3: (257, 257) -> 258 ('éééé') 499 occurrences"]
+    BPETokenizer.train("€a €a", 258, pattern=None, verbose=True)
+    assert capfd.readouterr().out == "merge 1/1: (226, 130) -> 256 (b'\\xe2\\x82') 2 occurrences\n"
+
+
+def test_an_iterator_is_read_once():
+    texts = iter(["ab ", "ab", "ab"])
+    assert BPETokenizer.train(texts, 258, progress=False).merges == [(97, 98)]
+    assert next(texts, None) is None
+
+
+@given(st.lists(TEXT | PIECES, max_size=6).map("".join))
+@pytest.mark.parametrize("pattern", [GPT2_PATTERN, GPT4_PATTERN])
+def test_cutting_into_words_first_changes_no_chunk(pattern, text):
+    split = _splitter(pattern)
+    assert [chunk for word in WORDS.findall(text) for chunk in split(word)] == split(text)
+
+
+@given(st.lists(st.text(" \n\r\t\x1c\x85\xa0\u2028a1'.ſ", max_size=12), max_size=4).map("".join))
+@settings(max_examples=1000, deadline=None)
+@pytest.mark.parametrize("pattern", [GPT2_PATTERN, GPT4_PATTERN])
+def test_nor_does_it_among_white_space(pattern, text):
+    split = _splitter(pattern)
+    assert [chunk for word in WORDS.findall(text) for chunk in split(word)] == split(text)
+
+
+def test_a_million_letters_take_seconds():
+    tokenizer = BPETokenizer.train("a" * 2**20, 257 + 20, pattern=None, progress=False)
+    assert tokenizer.encode("a" * (2**20 + 1)) == [275, 97]
 
 
 def test_exactly_enough_merges_give_no_warning():
@@ -134,18 +175,21 @@ def test_exactly_enough_merges_give_no_warning():
         assert BPETokenizer.train("", 257, progress=False).vocab_size == 257
 
 
-@pytest.mark.skipif(not (Path(os.environ.get("GPTCORE_DATA", "/nowhere")) / "tinyshakespeare.txt").is_file(),
-                    reason="GPTCORE_DATA names no folder with tinyshakespeare.txt")
 def test_published_merges_of_tiny_shakespeare():
     known = KNOWN["tinyshakespeare"]
-    text = read_text(Path(os.environ["GPTCORE_DATA"]) / known.file_name, known.sha256)
+    folders = [Path(os.environ.get("GPTCORE_DATA", "/nowhere")), Path(pooch.os_cache("gptcore"))]
+    paths = [folder / known.file_name for folder in folders if (folder / known.file_name).is_file()]
+    if not paths:
+        pytest.skip(f"{known.file_name} is neither in GPTCORE_DATA nor in the download cache")
+    text = read_text(paths[0], known.sha256)
     tokenizer = BPETokenizer.train(text, 257 + 244, pattern=None, progress=False)
     assert tokenizer.merges[0] == (101, 32) and tokenizer.merges[243] == (292, 256)
     assert Counter(pairwise(text.encode()))[101, 32] == 27_643
     ids = [72, 105, 261, 77, 265, 110, 97, 378, 279, 84, 262, 102, 105, 107]
-    assert tokenizer.encode("Hi, My name is Toufik") == ids
+    assert tokenizer.encode("Hi, My name is Toufik") == ids and round(21 / len(ids), 2) == 1.5
     ids = tokenizer.encode(text)
     assert len(ids) == 574_057 and len(set(ids)) == 308 and ids.count(499) == 494 and tokenizer.decode(ids) == text
+    assert round(len(text.encode()) / len(ids), 2) == 1.94
 
 
 # ---------------------------------------------------------------- byte pair encoding: encoding
@@ -181,6 +225,25 @@ def test_encoding_twice_gives_the_same_and_nothing_shared():
     assert tokenizer.encode("ab") == tokenizer.encode("ab") == first[:-1]
 
 
+def test_what_is_remembered_has_bounds(monkeypatch):
+    monkeypatch.setattr("gptcore.tokenizer.MOST_KEPT", 3)
+    tokenizer = BPETokenizer([(97, 98)])
+    for text in [*(f"ab{i:x} ab" for i in range(20)), "ab" * 40]:
+        assert tokenizer.encode(text) == replace_pair(list(text.encode()), (97, 98), 256)
+    assert list(tokenizer._ids) == ["ab0", " ab", "ab1"]
+
+
+@given(st.lists(st.text("abc ", max_size=250), min_size=1, max_size=3), st.text("abc ", max_size=250))
+def test_short_and_long_chunks_are_replayed_alike(texts, chunk):
+    merges = learn_merges(Counter(text.encode() for text in texts), 40)
+    joined = {pair: 256 + m for m, pair in enumerate(merges)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gptcore.bpe.SHORT", 10_000)
+        short = replay_merges(chunk.encode(), joined)
+        patch.setattr("gptcore.bpe.SHORT", -1)
+        assert replay_merges(chunk.encode(), joined) == short
+
+
 def test_decoding_broken_bytes_never_fails():
     tokenizer = BPETokenizer([])
     assert tokenizer.decode([0xE2, 0x82, 0xAC]) == "€"
@@ -209,6 +272,72 @@ def test_a_pattern_that_loses_characters_is_refused():
 def test_vocab_size_below_the_bytes_is_refused():
     with pytest.raises(ValueError, match="vocab_size=256 is below 257"):
         BPETokenizer.train("abc", 256)
+
+
+# ---------------------------------------------------------------- byte pair encoding: special tokens
+
+CHAT = BPETokenizer.train("ab ab ab", 261, special_tokens=["<|user|>", "<|model|>"], progress=False)
+
+
+def test_special_tokens_are_counted_and_end_of_text_is_the_last():
+    assert CHAT.vocab_size == 261 and len(CHAT.merges) == 2
+    assert CHAT.special_tokens == {"<|user|>": 258, "<|model|>": 259, END_OF_TEXT: 260}
+    assert [CHAT.token_bytes(i) for i in (258, 259, 260)] == [b"", b"", b""]
+    assert BPETokenizer([], special_tokens=[END_OF_TEXT, "<|a|>"]).special_tokens == {"<|a|>": 256, END_OF_TEXT: 257}
+    with pytest.raises(ValueError, match=r"vocab_size=258 is below 259, which the 256 bytes and <\|a\|>, b, <\|endoftext"):
+        BPETokenizer.train("", 258, special_tokens=["<|a|>", "b"])
+    with pytest.warns(UserWarning, match="no pair is left after 1 merges: vocab_size is 259, not the 300"):
+        assert BPETokenizer.train("ab", 300, special_tokens=["<|a|>"], progress=False).vocab_size == 259
+
+
+def test_special_tokens_are_encoded_when_allowed():
+    text = f"<|user|>ab<|model|> ab{END_OF_TEXT}"
+    ids = [258, 256, 259, 257, 260]
+    assert CHAT.encode(text, allowed_special="all") == ids
+    assert CHAT.encode(text, allowed_special=["<|model|>", END_OF_TEXT, "<|user|>"]) == ids
+    assert CHAT.encode("<|user|><|user|>", allowed_special={"<|user|>"}) == [258, 258]
+    assert CHAT.encode("", allowed_special="all") == [] and CHAT.encode("ab", allowed_special="all") == [256]
+    assert CHAT.decode(ids) == "ab ab" and CHAT.decode(ids, special_tokens=True) == text
+
+
+def test_the_longest_special_token_is_taken():
+    tokenizer = BPETokenizer([], special_tokens=["<a", "<a>", "a>>"])
+    assert tokenizer.encode("<a>><ab", allowed_special="all") == [257, 62, 256, 98]
+
+
+@pytest.mark.parametrize(("text", "allowed", "message"), [
+    ("ab <|model|>", (), r"holds <\|model\|> at character 3, a special token, which is no text; remove it, .*allowed_spec"),
+    (f"<|user|>{END_OF_TEXT}", ["<|user|>"], r"holds <\|endoftext\|> at character 8"),
+    ("ab", ["<|users|>"], r"allowed_special=\['<\|users\|>'\] must be \"all\" or a list out of <\|user\|>, <\|model\|>"),
+    ("ab", "<|user|>", 'must be "all" or a list'),
+])
+def test_special_tokens_that_are_not_allowed_are_refused(text, allowed, message):
+    with pytest.raises(ValueError, match=message):
+        CHAT.encode(text, allowed_special=allowed)
+
+
+def test_special_tokens_are_no_text_to_train_on():
+    with pytest.raises(ValueError, match=r"holds <\|user\|> at character 1"):
+        BPETokenizer.train(["fine", "a<|user|>"], 300, special_tokens=["<|user|>"], progress=False)
+
+
+@pytest.mark.parametrize(("special_tokens", "message"), [
+    ("<|user|>", r"is one string; write a list, \['<\|user\|>'\]"),
+    (["a", "a"], "stands twice"),
+    ([""], "needs a name"),
+    ({"a": 256}, "must differ and be at least 257, not {'a': 256"),
+    ({"a": 300, "b": 300}, "must differ"),
+    ({"a": 300, END_OF_TEXT: 300}, "must differ"),
+])
+def test_impossible_special_tokens_are_refused(special_tokens, message):
+    with pytest.raises(ValueError, match=message):
+        BPETokenizer([(97, 98)], special_tokens=special_tokens)
+
+
+@pytest.mark.parametrize("byte_order", [b"", bytes(256), bytes(range(255))])
+def test_a_byte_order_names_each_byte_once(byte_order):
+    with pytest.raises(ValueError, match="each of the 256 bytes once"):
+        BPETokenizer([], byte_order=byte_order)
 
 
 # ---------------------------------------------------------------- characters
@@ -241,7 +370,9 @@ def test_characters_come_back(text):
 # ---------------------------------------------------------------- both kinds
 
 KINDS = [CharTokenizer.train(SAMPLE), BPETokenizer.train(SAMPLE, 300, progress=False),
-         BPETokenizer.train(SAMPLE, 280, pattern=None, progress=False), BPETokenizer([(97, 97)], pattern=r"\s|\S+")]
+         BPETokenizer.train(SAMPLE, 280, pattern=None, progress=False), BPETokenizer([(97, 97)], pattern=r"\s|\S+"),
+         BPETokenizer.train(SAMPLE, 300, special_tokens=["<|user|>"], progress=False),
+         BPETokenizer([(3, 4)], GPT2_PATTERN, byte_order=bytes(range(255, -1, -1)))]
 
 
 @pytest.mark.parametrize("tokenizer", KINDS, ids=repr)
@@ -274,6 +405,7 @@ def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
     again = load_tokenizer(f"{tmp_path}/new folder/tokenizer.json")
     assert type(again) is type(tokenizer) and again.hash == tokenizer.hash and repr(again) == repr(tokenizer)
     assert again.encode(SAMPLE) == tokenizer.encode(SAMPLE) and again.vocab_size == tokenizer.vocab_size
+    assert vars(again).get("special_tokens") == vars(tokenizer).get("special_tokens")
     assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["tokenizer.json"]
 
 
@@ -287,6 +419,24 @@ def test_the_file_is_readable_by_people(tmp_path):
     assert ' "116 104",\n' in (tmp_path / "t.json").read_text(encoding="utf-8"), "one merge a line"
 
 
+def test_the_bytes_can_have_other_ids(tmp_path):
+    tokenizer = BPETokenizer([(158, 157)], byte_order=bytes(range(255, -1, -1)), special_tokens={END_OF_TEXT: 300})
+    assert tokenizer.encode("abc") == [256, 156] and tokenizer.decode([256, 156, 300]) == "abc"
+    assert tokenizer.vocab_size == 301 and tokenizer.end_of_text == 300 and tokenizer.token_bytes(299) == b""
+    tokenizer.save(tmp_path / "t.json")
+    assert json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["byte_order"].startswith("fffefd")
+    assert load_tokenizer(tmp_path / "t.json").encode("abc") == [256, 156]
+
+
+def test_the_listing_is_for_people(tmp_path):
+    tokenizer = BPETokenizer([(195, 169), (256, 32), (32, 226)], special_tokens={"<|user|>": 261, END_OF_TEXT: 263})
+    tokenizer.save_listing(tmp_path / "new folder" / "vocabulary.txt")
+    lines = (tmp_path / "new folder" / "vocabulary.txt").read_text(encoding="utf-8").split("\n")
+    assert lines[10] == "10  '\\n'" and lines[97] == "97  'a'" and lines[195] == "195  b'\\xc3'"
+    assert lines[256:] == ["256  'é' = b'\\xc3' + b'\\xa9'", "257  'é ' = 'é' + ' '", "258  b' \\xe2' = ' ' + b'\\xe2'",
+                           "261  <|user|>", f"263  {END_OF_TEXT}", ""]
+
+
 def test_the_order_of_the_keys_does_not_matter(tmp_path):
     CharTokenizer("aé").save(tmp_path / "t.json")
     text = (tmp_path / "t.json").read_text(encoding="utf-8")
@@ -297,7 +447,8 @@ def test_the_order_of_the_keys_does_not_matter(tmp_path):
 
 def test_hashes_tell_tokenizers_apart():
     others = [CharTokenizer("ab"), CharTokenizer("ac"), BPETokenizer([], None), BPETokenizer([], GPT2_PATTERN),
-              BPETokenizer([(97, 98)], None), BPETokenizer([(98, 97)], None)]
+              BPETokenizer([(97, 98)], None), BPETokenizer([(98, 97)], None), BPETokenizer([], None, ["a"]),
+              BPETokenizer([], None, byte_order=bytes(range(255, -1, -1))), BPETokenizer([], None, {END_OF_TEXT: 258})]
     assert len({tokenizer.hash for tokenizer in others}) == len(others)
     assert BPETokenizer([(97, 98)]).hash == BPETokenizer([(97, 98)]).hash and len(others[0].hash) == 12
 
