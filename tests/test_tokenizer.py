@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pooch
 import pytest
-import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptcore.bpe import learn_merges, replay_merges
 from gptcore.corpora import END_OF_TEXT, KNOWN, read_text
+from gptcore.export import to_tiktoken
 from gptcore.tokenizer import (
     GPT2_PATTERN,
     GPT4_PATTERN,
@@ -66,17 +66,10 @@ def learn_by_counting(chunks, n_merges):
     return merges
 
 
-def as_tiktoken(tokenizer):
-    ranks = {tokenizer.token_bytes(i): i for i in range(tokenizer.end_of_text)}
-    assert len(ranks) == tokenizer.end_of_text, "two ids stand for the same bytes"
-    return tiktoken.Encoding("ours", pat_str=tokenizer.pattern or r"(?s:.+)", mergeable_ranks=ranks,
-                             special_tokens={END_OF_TEXT: tokenizer.end_of_text})
-
-
 @pytest.fixture(scope="module", params=PATTERNS, ids=["whole", "gpt2", "gpt4"])
 def pair_of_judges(request):
     tokenizer = BPETokenizer.train(SAMPLE * 2, 257 + 90, pattern=request.param, progress=False)
-    return tokenizer, as_tiktoken(tokenizer)
+    return tokenizer, to_tiktoken(tokenizer)
 
 
 # ---------------------------------------------------------------- byte pair encoding: training
