@@ -4,10 +4,12 @@ Both work on a line of tokens that are joined in place: each place knows its nei
 places where its pair stands. Ids below 256 are bytes; merge number m makes id 256 + m.
 """
 
+import gc
 import heapq
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 
 __all__ = ["learn_merges", "replay_merges"]
@@ -17,6 +19,19 @@ NONE = -1  # stands in a line where no token is: between two chunks, and where a
 SHORT = 100  # bytes; below it, looking at all pairs again costs less than keeping account of them
 
 
+@contextmanager
+def _no_search_for_circles() -> Iterator[None]:
+    """Python looks for objects that refer to each other in circles; among so many lists, without one, for nothing."""
+    searching = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searching:
+            gc.enable()
+
+
+@_no_search_for_circles()
 def learn_merges(
     chunks: Mapping[bytes, int], n_merges: int, report: Callable[[tuple[int, int], int], object] | None = None
 ) -> list[tuple[int, int]]:
@@ -34,7 +49,7 @@ def learn_merges(
     for chunk, count in chunks.items():
         weight.extend([count] * (len(chunk) + 1))
     places = _places(ids)  # of each pair, in order; those that a later merge takes away stay listed
-    counts = Counter({pair: sum(map(weight.__getitem__, where)) for pair, where in places.items()})
+    counts = {pair: sum(map(weight.__getitem__, where)) for pair, where in places.items()}
     heap = [(-counts[pair], where[0], pair) for pair, where in places.items()]
     heapq.heapify(heap)
     merges = []
@@ -52,16 +67,16 @@ def learn_merges(
             continue
         new = 256 + len(merges)
         lefts, rights = _join(line, places.pop(pair), pair, new)
-        made = [((a, left), (a, new), where) for a, where in lefts.items()]
-        made += [((right, b), (new, b), where) for b, where in rights.items()]
+        made = [((right, b), (new, b), where) for b, where in rights.items()]
+        made += [((a, left), (a, new), where) for a, where in lefts.items()]
         for lost, found, where in made:
-            count = sum(map(weight.__getitem__, where))
+            count = 0
+            for i in where:
+                count += weight[i]
             counts[lost] -= count
-            counts[found] += count
-            places[found] = where
+            counts[found], places[found] = count, where
+            heapq.heappush(heap, (-count, where[0], found))
         del counts[pair]
-        for _, found, where in made:
-            heapq.heappush(heap, (-counts[found], where[0], found))
         merges.append(pair)
         if report:
             report(pair, -entry[0])

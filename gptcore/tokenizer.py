@@ -271,6 +271,9 @@ def _splitter(pattern: str | None) -> Callable[[str], list[str]]:
     if compiled.groups:
         raise ValueError(f"pattern {pattern!r} has groups that capture; write (?:...) instead of (...)")
 
+    if pattern in PATTERN_NAMES:
+        return compiled.findall
+
     def split(text: str) -> list[str]:
         chunks = compiled.findall(text)
         if sum(map(len, chunks)) != len(text):

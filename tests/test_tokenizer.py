@@ -1,5 +1,6 @@
 """Tokenizers: by hand, against a brute-force trainer and tiktoken, and by their laws."""
 
+import gc
 import json
 import os
 import unicodedata
@@ -154,6 +155,17 @@ def test_cutting_into_words_first_changes_no_chunk(pattern, text):
 def test_nor_does_it_among_white_space(pattern, text):
     split = _splitter(pattern)
     assert [chunk for word in WORDS.findall(text) for chunk in split(word)] == split(text)
+
+
+@pytest.mark.parametrize("searching", [True, False])
+def test_training_leaves_the_search_for_circles_as_it_was(searching):
+    seen = []
+    (gc.enable if searching else gc.disable)()
+    try:
+        learn_merges({b"ab": 1}, 1, lambda *_: seen.append(gc.isenabled()))
+        assert gc.isenabled() == searching and seen == [False]
+    finally:
+        gc.enable()
 
 
 def test_a_million_letters_take_seconds():
