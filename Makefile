@@ -12,7 +12,7 @@ PYTEST := -m pytest -n 2 --dist loadfile
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help run test test-portable test-colab lint notebooks exercises address lab corpus clean
+.PHONY: help run test test-portable test-colab lint notebooks exercises address lab corpus sweep clean
 
 help:  ## show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ lab: $(VENV)/installed  ## open the notebooks in JupyterLab
 
 corpus: $(VENV)/installed  ## write data/playhouse.txt anew from its grammar (the same bytes)
 	@$(BIN) -m gptcore.playhouse data/playhouse.txt
+
+sweep: $(VENV)/installed  ## measure what data/vocabulary_sweep.csv lacks (all of it: an hour; stop and go on as you like)
+	@OMP_NUM_THREADS=1 $(BIN) -m gptcore.sweep
 
 clean:  ## remove the environments and the caches, never the runs
 	rm -rf $(VENV) $(COLAB) .pytest_cache .ruff_cache .hypothesis
