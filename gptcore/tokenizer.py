@@ -35,9 +35,10 @@ PATTERN_NAMES = {GPT2_PATTERN: "gpt2", GPT4_PATTERN: "gpt4", None: "none"}
 FORMAT, VERSION = "gptcore tokenizer", 1
 PLAIN_BYTES = bytes(range(256))
 MOST_KEPT, LONGEST_KEPT = 2**18, 64  # words, characters: what a tokenizer remembers, about 50 MB at most
-# In both patterns a space begins a chunk or lies within white space. So a chunk always begins at a space that follows
-# something else, whatever stands around it; and cutting a text there first, by re, is faster than by the pattern itself.
-WORDS = re.compile(r"\s*\S+(?:[^\S ]\s*\S*)*|\s+")
+# In both patterns a space begins a chunk or lies within white space, and a letter is followed in its chunk by letters
+# only. So a chunk always ends before a space that follows something else, and between an ASCII letter and an ASCII
+# character that is none. Cutting a text there first, by re, is faster than by the pattern itself.
+WORDS = re.compile(r" ?[A-Za-z]++(?![^\x00-\x7f])|\s*\S+(?:[^\S ]\s*\S*)*|\s+")
 
 
 class Tokenizer:
@@ -157,10 +158,15 @@ class BPETokenizer(Tokenizer):
             vocabulary.append(vocabulary[left] + vocabulary[right])
         self.special_tokens = _special_ids(special_tokens, len(vocabulary))
         super().__init__(vocabulary + [b""] * (max(self.special_tokens.values()) - len(vocabulary)))
-        byte_ids, split = bytes.maketrans(byte_order, PLAIN_BYTES), _splitter(pattern)
+        byte_ids = bytes.maketrans(byte_order, PLAIN_BYTES)
+        self._cut, split = _cutters(pattern)
         chunk_ids = _Remembered(lambda chunk: tuple(replay_merges(chunk.encode().translate(byte_ids), joined)))
-        word_ids = _Remembered(lambda word: tuple(chain.from_iterable(map(chunk_ids.__getitem__, split(word)))))
-        self._cut, self._ids = (WORDS.findall, word_ids) if pattern in (GPT2_PATTERN, GPT4_PATTERN) else (split, chunk_ids)
+
+        def ids_of(word: str) -> tuple[int, ...]:
+            chunks = split(word)
+            return chunk_ids[word] if len(chunks) == 1 else tuple(chain.from_iterable(map(chunk_ids.__getitem__, chunks)))
+
+        self._ids = _Remembered(ids_of)
 
     @classmethod
     def train(cls, texts: str | Iterable[str], vocab_size: int, pattern: str | None = GPT4_PATTERN,
@@ -176,9 +182,12 @@ class BPETokenizer(Tokenizer):
         if n_merges < 0:
             raise ValueError(f"vocab_size={vocab_size} is below {256 + len(specials)}, which the 256 bytes and "
                              f"{', '.join(specials)} need")
-        split, chunks = _splitter(pattern), Counter()
+        (cut, split), words, chunks = _cutters(pattern), Counter(), Counter()
         for text in _texts(texts, specials):
-            chunks.update(split(text))
+            words.update(cut(text))
+        for word, count in words.items():
+            for chunk in split(word):
+                chunks[chunk] += count
         vocabulary = [bytes([byte]) for byte in PLAIN_BYTES]
         with tqdm(total=n_merges, desc="merges", disable=verbose or not progress) as bar:
             def report(pair: tuple[int, int], count: int) -> None:
@@ -258,6 +267,12 @@ class _Remembered(dict):
         if len(key) <= LONGEST_KEPT and len(self) < MOST_KEPT:
             self[key] = ids
         return ids
+
+
+def _cutters(pattern: str | None) -> tuple[Callable[[str], list[str]], Callable[[str], list[str]]]:
+    """What cuts a text into words, and a word into chunks; together they make the chunks of the pattern."""
+    split = _splitter(pattern)
+    return (WORDS.findall, split) if pattern in (GPT2_PATTERN, GPT4_PATTERN) else (split, lambda chunk: [chunk])
 
 
 def _splitter(pattern: str | None) -> Callable[[str], list[str]]:

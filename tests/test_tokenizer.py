@@ -149,7 +149,7 @@ def test_cutting_into_words_first_changes_no_chunk(pattern, text):
     assert [chunk for word in WORDS.findall(text) for chunk in split(word)] == split(text)
 
 
-@given(st.lists(st.text(" \n\r\t\x1c\x85\xa0\u2028a1'.ſ", max_size=12), max_size=4).map("".join))
+@given(st.lists(st.text(" \n\r\t\x1c\x85\xa0\u2028\u0301aSé1'.ſ", max_size=12), max_size=4).map("".join))
 @settings(max_examples=1000, deadline=None)
 @pytest.mark.parametrize("pattern", [GPT2_PATTERN, GPT4_PATTERN])
 def test_nor_does_it_among_white_space(pattern, text):
@@ -235,7 +235,7 @@ def test_what_is_remembered_has_bounds(monkeypatch):
     tokenizer = BPETokenizer([(97, 98)])
     for text in ["ab" * 40, *(f"ab{i:x} ab" for i in range(20))]:
         assert tokenizer.encode(text) == replace_pair(list(text.encode()), (97, 98), 256)
-    assert list(tokenizer._ids) == ["ab0", " ab", "ab1"]
+    assert list(tokenizer._ids) == ["ab", "0", " ab"]
 
 
 @given(st.lists(st.text("abc ", max_size=250), min_size=1, max_size=3), st.text("abc ", max_size=250))
