@@ -36,8 +36,8 @@ JUDGED = 100_000  # bytes of training text, from all over it, on which the train
 CHARACTERS = 0  # in the lists of vocabulary sizes
 PLAYHOUSE_SIZES = [CHARACTERS, 300, 500, 1000, 2000, 4000, 8256]  # before the last one the pairs run out
 REAL_SIZES = [CHARACTERS, 500, 2000, 8256, 50257]
-COMPUTES = [3e11, 3e12, 1e13]
-FRESH = 25  # times the training text: more than any run of the sweep reads
+COMPUTES = [3e11, 3e12]
+FRESH = 10  # times the training text: more than any run of the sweep reads
 
 
 def measure(tokenizer: Tokenizer, train: Sequence[str], validation: Sequence[str], compute: float, *,
