@@ -63,7 +63,7 @@ lab: $(VENV)/installed  ## open the notebooks in JupyterLab
 corpus: $(VENV)/installed  ## write data/playhouse.txt anew from its grammar (the same bytes)
 	@$(BIN) -m gptcore.playhouse data/playhouse.txt
 
-sweep: $(VENV)/installed  ## measure what data/vocabulary_sweep.csv lacks (all of it: an hour; stop and go on as you like)
+sweep: $(VENV)/installed  ## measure what data/vocabulary_sweep.csv lacks (all of it: a quarter of an hour; stop and go on as you like)
 	@OMP_NUM_THREADS=1 $(BIN) -m gptcore.sweep
 
 clean:  ## remove the environments and the caches, never the runs

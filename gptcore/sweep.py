@@ -3,8 +3,8 @@
     python -m gptcore.sweep                         # the Playhouse; adds what is missing to data/vocabulary_sweep.csv
     python -m gptcore.sweep tinyshakespeare         # or a folder of .txt files
 
-Every row trains MLPModel (`SHAPE`) from the same seed until it has spent its `compute`. A row costs 3 to 4 minutes of one
-core for each 10^13 operations.
+Every row trains MLPModel (`SHAPE`) from the same seed until it has spent its `compute`. At 3 * 10^12 operations a row costs
+about a minute of one core.
 """
 
 import argparse

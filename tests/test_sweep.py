@@ -106,3 +106,14 @@ def test_an_interrupted_log_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert list(rows["tokenizer"]) == ["characters", "BPE"] * len(sweep.COMPUTES) and set(rows["corpus"]) == {"plays"}
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
     assert list(rows)[:2] == ["corpus", "tokenizer"] and rows["steps"].dtype == int
+
+
+def test_the_stored_log_is_whole():
+    rows = sweep.stored()
+    assert not rows.isna().any().any() and not rows.duplicated(["corpus", "vocab_size", "compute"]).any()
+    sizes = {"playhouse": sweep.PLAYHOUSE_SIZES, "playhouse, fresh": sweep.PLAYHOUSE_SIZES,
+             "tinyshakespeare": sweep.REAL_SIZES, "novels": sweep.REAL_SIZES}
+    assert list(rows["corpus"].unique()) == list(sizes)
+    for (name, _), part in rows.groupby(["corpus", "compute"]):
+        assert len(part) == len(sizes[name]) and (part["validation"] > 0.7).all()
+    assert sorted(rows["compute"].unique()) == sweep.COMPUTES
