@@ -12,7 +12,7 @@ PYTEST := -m pytest -n 2 --dist loadfile
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help run test test-portable test-colab lint notebooks exercises address lab corpus sweep clean
+.PHONY: help run test test-portable test-colab lint notebooks exercises context address lab corpus sweep clean
 
 help:  ## show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ notebooks: $(VENV)/installed  ## run the notebooks, store outputs and figures, w
 
 exercises: $(VENV)/installed  ## write the exercise editions, badges and the README's chapter table anew, without running
 	@$(BIN) -m tools.notebooks stamp
+
+context: $(VENV)/installed  ## train the networks of chapter 02 for data/context.csv (half an hour)
+	@$(BIN) -m tools.context
 
 address: $(VENV)/installed  ## change the public address of the repository everywhere: URL=https://github.com/owner/name
 	@$(BIN) -m tools.notebooks address "$(URL)"

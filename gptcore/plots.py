@@ -16,8 +16,8 @@ from matplotlib.patches import Rectangle
 
 from gptcore.files import atomic_write
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "curves", "gap_bars", "heat_map", "kind_dots",
-           "ladder_bars", "loss_curves", "next_character_bars", "save", "show", "surprisal_text", "visible"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "character_map", "curves", "gap_bars", "heat_map",
+           "kind_dots", "ladder_bars", "loss_curves", "next_character_bars", "save", "show", "surprisal_text", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -78,11 +78,16 @@ def curves(
     line: tuple[str, float] | None = None,
     marker: str = "o",
 ) -> tuple[Figure, Axes]:
-    """Draw up to four curves over the same x, each with its name at its right end; `line` names a height to compare with."""
+    """Draw up to four curves over the same x, each with its name at its right end; `line` names a height to compare with.
+
+    A curve may have gaps, and may end early: a place where it is nan is left out.
+    """
     with canvas(title) as (figure, axes):
         for (name, y), colour in zip(ys.items(), (BLUE, ORANGE, VERMILION, GREY), strict=False):
-            axes.plot(x, y, color=colour, marker=marker, markersize=5)
-            axes.annotate(name, (x[-1], y[-1]), (8, 0), textcoords="offset points", color=colour, va="center",
+            there = [i for i, value in enumerate(y) if not np.isnan(value)]
+            xs, ys_there = [x[i] for i in there], [y[i] for i in there]
+            axes.plot(xs, ys_there, color=colour, marker=marker, markersize=5)
+            axes.annotate(name, (xs[-1], ys_there[-1]), (8, 0), textcoords="offset points", color=colour, va="center",
                           annotation_clip=False)
         if line is not None:
             axes.axhline(line[1], color=GREEN, linestyle=(0, (4, 2)))
@@ -154,6 +159,23 @@ def heat_map(
         axes.spines[:].set_visible(False)
         bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1], format="{x:.0%}")
         bar.outline.set_visible(False)
+    return figure
+
+
+def character_map(
+    points: Float[np.ndarray, "n 2"], characters: Sequence[str], groups: Mapping[str, Sequence[str]], title: str
+) -> Figure:
+    """Draw characters at points of a plane; `groups` maps up to four names to the characters that get their colour."""
+    with canvas(title, width=7.5, height=5.6) as (figure, axes):
+        for row, (name, colour) in enumerate(zip(groups, (VERMILION, BLUE, GREEN, ORANGE), strict=False)):
+            axes.text(1.02, 0.98 - 0.06 * row, name, color=colour, transform=axes.transAxes, va="top")
+            for (x, y), character in zip(points, characters):
+                if character in groups[name]:
+                    axes.text(x, y, visible(character), color=colour, ha="center", va="center", fontsize=13,
+                              family="monospace", weight="bold")
+        axes.plot(*np.transpose(points), linestyle="")  # so that the axes hold all of them
+        axes.margins(0.08)
+        axes.set(xlabel="first number of the vector", ylabel="second number")
     return figure
 
 
@@ -241,10 +263,13 @@ def kind_dots(gaps: pd.DataFrame, worth: pd.Series, title: str) -> Figure:
         for name, colour in zip(gaps, (GREY, BLUE, ORANGE)):
             axes.plot(gaps[name].clip(lower=least), places, "o", color=colour, markersize=9)
         shown = gaps.clip(lower=least).assign(worth=worth[gaps.index])
-        widest = int(np.diff(np.sort(np.log(shown), axis=1)).min(axis=1).argmax())  # where labels do not touch
+        apart = np.diff(np.sort(np.log(shown), axis=1)).min(axis=1)
+        widest = int(apart.argmax())  # where labels do not touch
+        order = shown.iloc[widest].rank(method="first")
+        sides = {1: "right", len(order): "left"} if apart[widest] < 0.5 else {}  # where it is narrow, they make room
         for name, colour in zip(shown, (*(GREY, BLUE, ORANGE)[:len(gaps.columns)], GREEN)):
             axes.annotate(name, (shown[name].iloc[widest], widest), (0, 14), textcoords="offset points", color=colour,
-                          ha="center")
+                          ha=sides.get(int(order[name]), "center"))
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_yticks(places, gaps.index)

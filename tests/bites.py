@@ -38,6 +38,21 @@ EQUIVALENT = {
         "the bytes of a CharTokenizer's tokens are whole characters, so nothing is ever replaced",
     "evaluation._ratio: len(x) < 2 -> len(x) <= 2": "bits_per_byte makes ten pieces or more",
     "evaluation._ratio: len(x) < 2 -> len(x) < 3": "bits_per_byte makes ten pieces or more",
+    "mlp.MLPModel.forward: ids.numel() <= config.vocab_size -> ids.numel() < config.vocab_size":
+        "both ways give the same sums (test_mlp.py)",
+    "mlp.MLPModel.forward: ids.numel() <= config.vocab_size -> ids.numel() > config.vocab_size":
+        "both ways give the same sums (test_mlp.py)",
+    "batches._rows: np.reshape(skip, (-1, 1)) -> np.reshape(skip, (1, 1))": "Batches skips nothing: one 0 for all rows",
+    "batches._rows: np.reshape(skip, (-1, 1)) -> np.reshape(skip, (-2, 1))":
+        "numpy takes any negative size for an unknown one",
+    "evaluation.token_nats: batch_size=32 -> batch_size=33": "how many windows are read at once changes no loss",
+    "evaluation._predictions: progress=False -> progress=True": "a progress bar, on stderr",
+    "evaluation._predictions: tqdm(total=len(order), unit='window', disable=not progress) -> "
+    "tqdm(total=len(order), unit='window', disable=progress)": "a progress bar, on stderr",
+    "evaluation._predictions: tqdm(total=len(order), unit='window', disable=not progress) -> "
+    "tqdm(total=len(order), unit='windowX', disable=not progress)": "a word in the progress bar",
+    "evaluation._predictions: np.argsort(windows.length, kind='stable') -> np.argsort(windows.length, kind='stableX')":
+        "numpy reads the first letter",
     "ngram.NGram.token_nats: i - order + 1 -> i - order - 1":
         "a longer context is cut to the model's order; only with `order`, not built by hand, would it count (test_ngram.py)",
     "ngram.NGram.token_nats: i - order + 1 -> i - order + 0":

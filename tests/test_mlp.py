@@ -37,6 +37,26 @@ def test_only_the_last_tokens_count():
         assert differs == [place <= t < place + 3 for t in range(6)]
 
 
+def test_both_ways_to_the_hidden_layer_give_the_same():
+    """Few positions are computed one by one, many through a table; a row by itself is one of the few."""
+    net, ids = model(), torch.randint(7, (4, 5), generator=torch.Generator().manual_seed(0))
+    assert ids.numel() > CONFIG.vocab_size >= ids[:1].numel()
+    scores = torch.cat([net(row[None]) for row in ids])
+    torch.testing.assert_close(net(ids), scores)
+    gradients = [torch.autograd.grad(each.square().sum(), list(net.parameters()), retain_graph=True)
+                 for each in (net(ids), scores)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("token", [-1, 8])
+@pytest.mark.parametrize("rows", [1, 4])
+def test_a_token_that_there_is_not_is_refused(token, rows):
+    ids = torch.zeros(rows, 5, dtype=torch.long)
+    ids[0, 0] = token
+    with pytest.raises(IndexError):
+        model()(ids)
+
+
 def test_rows_of_a_batch_do_not_mix():
     net, ids = model(), torch.randint(7, (3, 5), generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(net(ids), torch.cat([net(row[None]) for row in ids]))

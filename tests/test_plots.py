@@ -131,6 +131,25 @@ def test_curves_draw_every_value_and_name_each_curve():
     assert len(set(colours)) == 3 and axes.texts[0].get_color() == colours[0]
 
 
+def test_a_curve_with_gaps_is_named_where_it_ends():
+    ys = {"short": [3.0, math.nan, 2.0, math.nan], "long": [4.0, 3.0, 2.0, 1.0]}
+    _, axes = plots.curves([1, 2, 4, 8], ys, "T", "x")
+    short, long = axes.lines
+    assert (list(short.get_xdata()), list(short.get_ydata())) == ([1, 4], [3.0, 2.0])
+    assert list(long.get_ydata()) == [4.0, 3.0, 2.0, 1.0]
+    assert [(text.get_text(), text.xy) for text in axes.texts] == [("short", (4, 2.0)), ("long", (8, 1.0))]
+
+
+def test_character_map_puts_each_character_at_its_point_in_the_colour_of_its_group():
+    figure = plots.character_map(np.array([[1.0, 2.0], [3.0, -4.0]]), ["a", " "], {"letters": "ab", "signs": " "}, "T")
+    shown = {text.get_text(): text for text in figure.axes[0].texts}
+    assert shown.keys() == {"letters", "signs", "a", "␣"}
+    assert shown["a"].get_position() == (1.0, 2.0) and shown["␣"].get_position() == (3.0, -4.0)
+    assert shown["a"].get_color() == shown["letters"].get_color() != shown["␣"].get_color()
+    left, right = figure.axes[0].get_xlim()
+    assert left < 1 < 3 < right
+
+
 def test_next_character_bars_show_the_likeliest_first():
     opened = {"a": 0.1, "q": 0.055, "\n": 0.5, "b": 0.3, " ": 0.045}
     left, right = plots.next_character_bars({"open": opened, "closed": {"x": 0.995, " ": 0.005}}, "T", most=4).axes

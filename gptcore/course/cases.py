@@ -7,7 +7,9 @@ that a wrong implementation cannot pass by luck: no two dimensions of an array a
 import numpy as np
 import torch
 
-__all__ = ["CHARACTERS", "LOGITS", "NATS", "NGRAM"]
+from gptcore.mlp import MLPConfig, MLPModel
+
+__all__ = ["BATCHES", "CHARACTERS", "LOGITS", "MODEL_DOCUMENTS", "NATS", "NATS_IN_PAIRS", "NGRAM", "TOKENS"]
 
 CHARACTERS = {
     "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
@@ -55,4 +57,47 @@ NGRAM = {
     "the context [3, 3], never seen": lambda NGram: NGram(3, 5).fit(DOCUMENTS).probabilities([3, 3]),
     "the empty context": lambda NGram: NGram(3, 5).fit(DOCUMENTS).probabilities([]),
     "counted twice": lambda NGram: NGram(2, 5).fit(DOCUMENTS).fit(HELD_OUT).probabilities([1]),
+}
+
+WINDOWS = [np.array(document)
+           for document in ([7, 5, 2, 6, 0, 3, 1, 4, 2, 5, 6, 7], [7, 3, 1, 0], [7, 6], [7, 0, 4, 4, 1, 2, 7])]
+BATCHES = {
+    "step 0": lambda Batches: Batches(WINDOWS, block_size=3, batch_size=5, seed=0).batch(0),
+    "step 4 of another seed": lambda Batches: Batches(WINDOWS, block_size=3, batch_size=5, seed=2).batch(step=4),
+    "micro-batch 2 of step 1": lambda Batches: Batches(WINDOWS, block_size=3, batch_size=5, seed=0).batch(step=1, micro=2),
+    "twenty windows, some of documents that are too short":
+        lambda Batches: Batches(WINDOWS, block_size=6, batch_size=20, seed=1).batch(3),
+    "whole documents": lambda Batches: Batches(WINDOWS, block_size=40, batch_size=7, seed=0).batch(0),
+    "one token at a time": lambda Batches: Batches(WINDOWS, block_size=1, batch_size=4, seed=0).batch(0),
+    "the shortest document": lambda Batches: Batches([np.array([3, 8])], block_size=4, batch_size=2, seed=0).batch(0),
+    "no window": lambda Batches: Batches(WINDOWS, block_size=3, batch_size=0, seed=0).batch(0),
+    "a document of one token": lambda Batches: Batches([np.array([7])], block_size=3, batch_size=2, seed=0).batch(0),
+}
+
+TOKENS = {  # for a model with a vocabulary of 9
+    "two rows of four": (torch.tensor([[8, 1, 7, 0], [2, 2, 5, 3]]),),
+    "five rows of six": (torch.randint(9, (5, 6), generator=generator),),
+    "one token": (torch.tensor([[6]]),),
+    "a token that there is not": (torch.tensor([[6, 1], [0, 10]]),),
+    "one among many that there is not": (torch.tensor([[6, 1, 3, 4, 0], [0, 10, 2, 2, 7]]),),
+}
+
+with torch.random.fork_rng([]):
+    torch.manual_seed(0)
+    judge = MLPModel(MLPConfig(vocab_size=9, context=2, n_embd=3, n_hidden=5, block_size=6)).double()
+long_and_short = [rng.integers(9, size=size) for size in (23, 4, 7, 2, 40, 6)]
+MODEL_DOCUMENTS = {
+    "documents longer and shorter than a window": (judge, long_and_short),
+    "forty documents, more than are read at once": (judge, [rng.integers(9, size=2 + i % 5) for i in range(40)]),
+    "one document": (judge, long_and_short[:1]),
+    "a document of one token": (judge, [np.array([8])]),
+}
+
+harder, easier = ([scale * rng.exponential(size=size) for size in range(3, 15)] for scale in (1.5, 1.0))
+NATS_IN_PAIRS = {
+    "twelve documents": (harder, easier),
+    "the other way round": (easier, harder),
+    "three documents": ([nats[:9] for nats in harder[7:10]], [nats[:9] for nats in easier[7:10]]),
+    "documents of other sizes": (harder, easier[::-1]),
+    "a document less": (harder, easier[:-1]),
 }

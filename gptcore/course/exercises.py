@@ -31,6 +31,17 @@ def never_seen(train: str, text: str, n: int, once: bool = False, short: int = 0
     return sum(piece not in known for piece in asked) / len(asked)
 
 
+def embedding_gradient(ids: list[int], d_vectors: list[list[float]], rows: int, how: str) -> np.ndarray:
+    """Two mistakes: with `last` a repeated id keeps only its last gradient, with `mean` it gets the mean of them."""
+    gradient = np.zeros((rows, len(d_vectors[0])))
+    if how == "last":
+        gradient[ids] = d_vectors
+    else:
+        np.add.at(gradient, ids, np.array(d_vectors))
+        gradient /= np.maximum(np.bincount(ids, minlength=rows), 1)[:, None]
+    return gradient
+
+
 def softmax(scores: list[float]) -> np.ndarray:
     return np.exp(scores) / np.exp(scores).sum()
 
@@ -89,5 +100,34 @@ EXERCISES = {
             lambda train, text, n: never_seen(train, text, n, short=1),
          "That is the share that was seen; the question is for the rest.":
             lambda train, text, n: 1 - never_seen(train, text, n)},
+    ),
+    "tanh_gradient": Exercise(
+        {"in the middle": (([0.0], [3.0]), [3.0]), "three units": (([0.5, -0.5, 0.9], [1.0, 2.0, -1.0]), [0.75, 1.5, -0.19]),
+         "at the ends": (([1.0, -1.0], [5.0, 7.0]), [0.0, 0.0])},
+        {"That is the slope alone. What arrives from above is multiplied by it: the chain rule.":
+            lambda h, d_h: [1 - each ** 2 for each in h],
+         "The slope of tanh is 1 - h², with h what came out: the square is missing.":
+            lambda h, d_h: [(1 - each) * d for each, d in zip(h, d_h)],
+         "h has gone through tanh already; the slope is 1 - h², not 1 - tanh(h)².":
+            lambda h, d_h: [(1 - math.tanh(each) ** 2) * d for each, d in zip(h, d_h)]},
+    ),
+    "embedding_gradient": Exercise(
+        {"an id twice": (([1, 0, 1], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], 4), [[3.0, 4.0], [6.0, 8.0], [0, 0], [0, 0]]),
+         "all the same": (([2, 2, 2], [[1.0], [1.0], [1.0]], 3), [[0.0], [0.0], [3.0]]),
+         "all different": (([0, 1], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], 2), [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])},
+        {"A row that is used twice gets both gradients: add (+=) instead of writing over the first.":
+            lambda ids, d_vectors, rows: embedding_gradient(ids, d_vectors, rows, "last"),
+         "That is the mean. Each use of a row moves the loss, so its gradients add up.":
+            lambda ids, d_vectors, rows: embedding_gradient(ids, d_vectors, rows, "mean")},
+    ),
+    "parameters": Exercise(
+        {"of the tiny network": ((5, 2, 3, 4), 6 * 3 + (2 * 3 * 4 + 4) + (4 * 5 + 5)),
+         "one of each": ((1, 1, 1, 1), 6), "a longer context": ((9, 7, 2, 3), 10 * 2 + (7 * 2 * 3 + 3) + (3 * 9 + 9))},
+        {"One row of the embedding is missing: that of the unknown.":
+            lambda V, n, C, H: V * C + (n * C * H + H) + (H * V + V),
+         "Each linear layer has a bias, too: one number for each of its outputs.":
+            lambda V, n, C, H: (V + 1) * C + n * C * H + H * V,
+         "The hidden layer reads all n vectors side by side, so it has n * n_embd inputs.":
+            lambda V, n, C, H: (V + 1) * C + (C * H + H) + (H * V + V)},
     ),
 }
