@@ -17,11 +17,13 @@ from matplotlib.patches import Rectangle
 from gptcore.files import atomic_write
 
 __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "character_map", "curves", "gap_bars", "heat_map",
-           "kind_dots", "ladder_bars", "loss_curves", "next_character_bars", "save", "show", "surprisal_text", "visible"]
+           "kind_dots", "ladder_bars", "loss_curves", "next_character_bars", "save", "show", "surprisal_text",
+           "token_text", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
 FIGURES = Path(__file__).resolve().parent.parent / "figures"  # what the README shows
+TINTS = "#B5D6EC", "#F8E0A8", "#DDDDDD"  # pale blue, orange and grey, to stand behind black letters
 STYLE = {
     "figure.dpi": 100, "figure.constrained_layout.use": True, "font.size": 11, "axes.titlesize": 13,
     "axes.titlelocation": "left", "axes.titlepad": 12, "axes.spines.top": False, "axes.spines.right": False,
@@ -136,6 +138,38 @@ def surprisal_text(text: str, bits: Sequence[float] | Float[np.ndarray, "n"], ti
         bar = figure.colorbar(plt.cm.ScalarMappable(norm, colours), ax=axes, orientation="horizontal", aspect=45,
                               shrink=0.5, pad=0.02, ticks=[0, 0.5, 1, 2, 4, 8])
         bar.set_label("bits that the character costs (steps of colour are finer for cheap ones)", fontsize=9)
+    return figure
+
+
+def token_text(rows: Mapping[str, Sequence[bytes]], title: str, wide: int = 66) -> Figure:
+    """Draw one text as several tokenizers cut it: a block for each name, the colour changing from token to token.
+
+    A line break stands as ↵ and begins a new line; bytes that are no whole character stand as ▯. Behind a name stands how
+    many tokens there are.
+    """
+    colours, places, names, line = [], [], [], 0
+    for name, tokens in rows.items():
+        names.append((line, f"{name}\n{len(tokens)} token{'s' * (len(tokens) != 1)}"))
+        column = 0
+        for i, token in enumerate(tokens):
+            for j, character in enumerate(token.decode("utf-8", errors="replace")):
+                if column == wide:
+                    line, column = line + 1, 0
+                places.append((line, column, character.replace("\ufffd", "▯"), j == 0))
+                colours.append(TINTS[i % len(TINTS)])
+                line, column = (line + 1, 0) if character == "\n" else (line, column + 1)
+        line = max(line + (column > 0), names[-1][0] + 2) + 0.6
+    with canvas(title, width=9, height=0.24 * line + 0.6) as (figure, axes):
+        for (y, x, character, first), colour in zip(places, colours):
+            axes.add_patch(Rectangle((x, y), 1, 0.92, color=colour, linewidth=0))
+            if first:
+                axes.plot((x, x), (y, y + 0.92), color="white", linewidth=1.5)
+            axes.text(x + 0.5, y + 0.5, "" if character == " " else visible(character), family="monospace", fontsize=9.5,
+                      ha="center", va="center")
+        for y, name in names:
+            axes.text(-1, y + 0.05, name, ha="right", va="top", fontsize=10, linespacing=1.35)
+        axes.set(xlim=(-14, wide), ylim=(line, 0))
+        axes.axis("off")
     return figure
 
 

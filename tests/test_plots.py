@@ -172,6 +172,22 @@ def test_surprisal_text_sets_every_character_on_the_colour_of_its_bits():
     assert darkness == sorted(darkness, reverse=True) and darkness[0] > 2 * darkness[-1]
 
 
+def test_token_text_changes_colour_from_token_to_token():
+    whole, parts = [b"ab", b"\n", "é c".encode()], ["é".encode()[:1], "é".encode()[1:], b"x" * 70]
+    figure = plots.token_text({"whole": whole, "parts": parts}, "T")
+    axes = figure.axes[0]
+    shown = [text.get_text() for text in axes.texts]
+    assert shown[:6] == ["a", "b", "↵", "é", "", "c"]
+    assert shown[-2:] == ["whole\n3 tokens", "parts\n3 tokens"] and shown[6:8] == ["▯", "▯"]
+    places = [patch.get_xy() for patch in axes.patches]
+    assert places[2] == (2, 0) and places[3] == (0, 1)  # the line break ends its line
+    assert places[-1][0] == 70 + 2 - 66 - 1 and places[-1][1] == places[6][1] + 1  # a long line is folded
+    colours = [patch.get_facecolor() for patch in axes.patches]
+    assert colours[0] == colours[1] != colours[2] != colours[3] == colours[4] == colours[5]
+    assert colours[6] != colours[7] != colours[8] and len(set(colours[8:])) == 1
+    assert len(axes.lines) == len(whole) + len(parts)  # each token begins with a white line, for eyes without colours
+
+
 def test_heat_map_keeps_rows_and_columns_apart():
     matrix = np.array([[0.0, 0.25, 0.75], [1.0, 0.0, 0.0]])
     axes = plots.heat_map(matrix, ["a", "\n"], ["x", "y", " "], "T", "next", "this").axes[0]
