@@ -49,7 +49,8 @@ def mutants(target: str, skip: Collection[str] = ()) -> list[Mutant]:
 
     It rests on its base classes and on every function, class and literal constant that it names and the module does not
     publish. `skip` holds the dotted names of functions, classes and methods to be left alone. Left alone are, too:
-    docstrings, annotations, decorators, assertions, and the refusal of bad input.
+    methods of a base class in whose place the class has its own, docstrings, annotations, decorators, assertions, and the
+    refusal of bad input.
     """
     module, _, name = target.rpartition(".")
     tree = ast.parse(Path(importlib.import_module(module).__file__).read_text(encoding="utf-8"))
@@ -57,7 +58,7 @@ def mutants(target: str, skip: Collection[str] = ()) -> list[Mutant]:
     if not isinstance(top.get(name), DEFINITION):
         raise ValueError(f"{target} is no function or class of {module}; there are "
                          f"{', '.join(bound for bound, node in top.items() if isinstance(node, DEFINITION))}")
-    alone = {node for each, node in definitions(tree) if f"{module}.{each}" in skip}
+    alone = {node for each, node in definitions(tree) if f"{module}.{each}" in skip} | overridden(top[name], top)
     owners = rests_on(name, top, public_names(tree), alone)
     statements = tuple(node for node in tree.body if owners & set(bound_names(node)))
     found, repeats = [], Counter()
@@ -120,6 +121,17 @@ def rests_on(name: str, top: dict[str, ast.stmt], public: set[str], alone: set[a
         used = {node.id for node, _ in sites(top[owner], alone) if isinstance(node, ast.Name)}
         waiting.extend(each for each in top if each in bases or (each in used and each not in public))
     return owners
+
+
+def overridden(node: ast.stmt, top: dict[str, ast.stmt]) -> set[ast.stmt]:
+    """The methods of a class's bases that are never called: the class has its own, which do not ask super() for them."""
+    if not isinstance(node, ast.ClassDef):
+        return set()
+    bases = [top[name] for name in map(ast.unparse, node.bases) if isinstance(top.get(name), ast.ClassDef)]
+    own = {each.name for each in node.body if isinstance(each, FUNCTION)}
+    asked = {each.attr for each in ast.walk(node)
+             if isinstance(each, ast.Attribute) and ast.unparse(each.value) == "super()"}
+    return {each for base in bases for each in base.body if isinstance(each, FUNCTION) and each.name in own - asked}
 
 
 def sites(node: ast.AST, alone: Collection[ast.AST] = (), trail: tuple = ()) -> Iterator[tuple[ast.AST, tuple]]:

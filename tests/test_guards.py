@@ -371,6 +371,14 @@ class TestForm:
         said(guards.form(chapter(code("\n".join(["x = 1"] * 9)))), "the median code cell has 9 lines")
         assert guards.form(chapter(code("\n".join(["x = 1"] * 8)))) == []
 
+    def test_what_is_for_the_curious_is_not_counted(self):
+        many, more = [code("x = 1")] * 44, [code("x = 1")] * 20
+        curious, after = new_markdown_cell("Text.\n\n## For the curious\n\nMore."), new_markdown_cell("### A part of it")
+        assert guards.form(chapter(*many, curious, *more, after, *more)) == []
+        said(guards.form(chapter(*many, new_markdown_cell("For the curious"), *more)), "65 code cells")
+        said(guards.form(chapter(*many, curious, *more, new_markdown_cell("## What next?"), *more)), "65 code cells",
+             "under `## For the curious`")
+
     def test_a_setup_cell_of_its_own(self):
         own = chapter(name="02_x")
         assert guards.setup_alike([toy(), chapter(), own]) == []

@@ -127,6 +127,13 @@ def test_a_base_class_belongs_to_it_and_skip_leaves_out():
     assert not any(word in each for each in found for word in ("save", "_hash", "FORMAT", "__repr__", "BPE"))
 
 
+def test_methods_of_a_base_class_that_are_never_called_are_left_alone():
+    found = described("gptcore.tokenizer.BPETokenizer")
+    assert "tokenizer.BPETokenizer.encode: emptied" in found and "tokenizer.Tokenizer.__init__: emptied" in found
+    assert "tokenizer.Tokenizer.token_bytes: emptied" in found
+    assert not any(each.startswith(("tokenizer.Tokenizer.encode", "tokenizer.Tokenizer.end_of_text")) for each in found)
+
+
 def test_what_is_no_function_is_refused():
     with pytest.raises(ValueError, match="no function or class"):
         mutants.mutants("gptcore.tokenizer.GPT2_PATTERN")
