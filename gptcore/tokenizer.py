@@ -11,6 +11,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import SupportsIndex
@@ -188,17 +189,8 @@ class BPETokenizer(Tokenizer):
         for word, count in words.items():
             for chunk in split(word):
                 chunks[chunk] += count
-        vocabulary = [bytes([byte]) for byte in PLAIN_BYTES]
-        with tqdm(total=n_merges, desc="merges", disable=verbose or not progress) as bar:
-            def report(pair: tuple[int, int], count: int) -> None:
-                bar.update()
-                if verbose:
-                    new = len(vocabulary)
-                    vocabulary.append(vocabulary[pair[0]] + vocabulary[pair[1]])
-                    print(f"merge {new - 255}/{n_merges}: {pair} -> {new} ({_quoted(vocabulary[new])}) "
-                          f"{count:,} occurrences")
-
-            merges = learn_merges({chunk.encode(): count for chunk, count in chunks.items()}, n_merges, report)
+        with _told(n_merges, verbose, progress) as tell:
+            merges = learn_merges({chunk.encode(): count for chunk, count in chunks.items()}, n_merges, tell)
         if len(merges) < n_merges:
             warnings.warn(f"no pair is left after {len(merges)} merges: vocab_size is {256 + len(merges) + len(specials)}, "
                           f"not the {vocab_size} asked for; train on more text", stacklevel=2)
@@ -254,6 +246,20 @@ class BPETokenizer(Tokenizer):
 
     def __repr__(self) -> str:
         return f"BPETokenizer(vocab_size={self.vocab_size}, pattern={self.pattern_name})"
+
+
+@contextmanager
+def _told(n_merges: int, verbose: bool, progress: bool) -> Iterator[Callable[[tuple[int, int], int], None]]:
+    """Yield a function to be told of each merge: it prints the merge, or moves a bar."""
+    vocabulary = [bytes([byte]) for byte in PLAIN_BYTES]
+    with tqdm(total=n_merges, desc="merges", disable=verbose or not progress) as bar:
+        def tell(pair: tuple[int, int], count: int) -> None:
+            bar.update()
+            if verbose:
+                new = len(vocabulary)
+                vocabulary.append(vocabulary[pair[0]] + vocabulary[pair[1]])
+                print(f"merge {new - 255}/{n_merges}: {pair} -> {new} ({_quoted(vocabulary[new])}) {count:,} occurrences")
+        yield tell
 
 
 class _Remembered(dict):
