@@ -29,14 +29,11 @@ TEACH = ("tokenizer", "bpe", "batches", "ngram", "mlp", "attention", "gpt", "sam
 # Public names of these modules that no parity cell checks, and why. "chapter NN" is a promise: it has to be kept as soon as
 # that notebook exists, and no earlier chapter can use the name. With any other reason a name can be used everywhere.
 UNCHECKED = {
-    "gptcore.tokenizer.BPETokenizer": "chapter 03",
     "gptcore.tokenizer.GPT2_PATTERN": "a constant, published with GPT-2",
     "gptcore.tokenizer.GPT4_PATTERN": "a constant, published with tiktoken",
     "gptcore.tokenizer.Tokenizer": "what the two tokenizers share; it is checked, and mutated, with each of them",
     "gptcore.tokenizer.encode_document": "one expression: the special token, the ids, the special token",
     "gptcore.tokenizer.load_tokenizer": "a file format",
-    "gptcore.bpe.learn_merges": "chapter 03",
-    "gptcore.bpe.replay_merges": "chapter 03",
     "gptcore.batches.IGNORE": "a constant that torch has chosen",
     "gptcore.batches.Windows": "chapter 05",
     "gptcore.batches.validation_windows": "chapter 05",
@@ -64,7 +61,6 @@ UNCHECKED = {
     "gptcore.sampling.next_distribution": "chapter 05",
     "gptcore.sampling.sample_text": "chapter 05",
     "gptcore.evaluation.Score": "a container: a number, its error, and how they are printed",
-    "gptcore.evaluation.byte_nats": "chapter 03",
     "gptcore.evaluation.window_loss": "chapter 05",
     "gptcore.schedule.TrainConfig": "a container of settings",
     "gptcore.schedule.learning_rate": "chapter 09",

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from gptcore.mlp import MLPConfig, MLPModel
+from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document
 
-__all__ = ["BATCHES", "CHARACTERS", "LOGITS", "MODEL_DOCUMENTS", "NATS", "NATS_IN_PAIRS", "NGRAM", "TOKENS"]
+__all__ = ["BATCHES", "BPE", "BYTE_NATS", "CHARACTERS", "CHUNKS", "LOGITS", "MODEL_DOCUMENTS", "NATS", "NATS_IN_PAIRS",
+           "NGRAM", "REPLAYS", "TOKENS"]
 
 CHARACTERS = {
     "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
@@ -100,4 +102,97 @@ NATS_IN_PAIRS = {
     "three documents": ([nats[:9] for nats in harder[7:10]], [nats[:9] for nats in easier[7:10]]),
     "documents of other sizes": (harder, easier[::-1]),
     "a document less": (harder, easier[:-1]),
+}
+
+CHUNKS = {
+    "abab abab as one chunk": ({b"abab abab": 1}, 3),
+    "two chunks, the second more often": ({b"zy": 1, b"ab": 2}, 1),
+    "equally often, so the first": ({b"zy": 1, b"ab": 1}, 2),
+    "the first ab goes, so that cd comes before the next": ({b"xab": 1, b"xa": 4, b"cd": 2, b"ab": 2}, 3),
+    "the first ab goes, and the second comes before cd": ({b"xab": 1, b"xa": 3, b"ab": 1, b"cd": 2, b"abe": 1}, 3),
+    "one letter, again and again": ({b"aaaaaaa": 2, b"aa": 1}, 4),
+    "fewer merges than asked for": ({b"abc": 2, b"bc": 1}, 9),
+    "no merges": ({b"abc": 1}, 0),
+    "no chunks": ({}, 3),
+    "a sentence of words": ({b"she": 1, b" sells": 2, b" sea": 1, b" shells": 3, b" by": 1, b" the": 2, b" shore": 1}, 14),
+    "bytes from 0 to 255": ({bytes([0, 255, 0, 255, 1]): 2, bytes([255, 0]): 3}, 4),
+}
+
+JOINED = {(98, 99): 256, (97, 98): 257, (257, 99): 258, (256, 256): 259, (97, 97): 260, (260, 260): 261, (258, 258): 262,
+          (120, 256): 263}
+REPLAYS = {
+    "abc: bc was learned before ab": (b"abc", JOINED),
+    "abab": (b"abab", JOINED),
+    "bcbcabcaab": (b"bcbcabcaab", JOINED),
+    "a, five times": (b"aaaaa", JOINED),
+    "nothing to join": (b"cba", JOINED),
+    "no merges": (b"abc", {}),
+    "one byte": (b"a", JOINED),
+    "nothing": (b"", JOINED),
+    "a long chunk": (b"abcbcaab" * 17 + b"a", JOINED),
+    "a longer one": (b"aab" * 60 + b"bc" * 45, JOINED),
+    "a long one with the bytes 0 and 1": (b"xbc\x00\x01" * 21, JOINED),
+    "a long one with nothing to join": (b"cba" * 40, {(97, 98): 256}),
+}
+
+SHELLS = "she sells sea shells by the sea shore; the shells she sells are sea shells, I'm sure.\n"
+TWO = ["<|user|>", "[INST]"]
+
+
+def train(BPE, *arguments, **options):
+    """Without gptcore's progress bar, which nobody builds by hand."""
+    return BPE.train(*arguments, **options | ({"progress": False} if issubclass(BPE, BPETokenizer) else {}))
+
+
+BPE = {
+    "train on one sentence, vocab_size=270": lambda BPE: train(BPE, [SHELLS], 270).merges,
+    "train on two texts without a pattern": lambda BPE: train(BPE, [SHELLS, "sea sea"], 268, pattern=None).merges,
+    "train with GPT-2's pattern": lambda BPE: train(BPE, ["it'S 10000 1's", SHELLS], 275, pattern=GPT2_PATTERN).merges,
+    "train with a pattern of our own": lambda BPE: train(BPE, [SHELLS], 270, pattern=r"[aeiou]+|[^aeiou]+").merges,
+    "train with special tokens: fewer merges": lambda BPE: train(BPE, [SHELLS], 270, special_tokens=TWO).merges,
+    "special_tokens": lambda BPE: train(BPE, [SHELLS], 270, special_tokens=TWO).special_tokens,
+    "special_tokens, <|endoftext|> among them":
+        lambda BPE: BPE([], special_tokens=["<|endoftext|>", "<|a|>"]).special_tokens,
+    "vocab_size": lambda BPE: BPE([(97, 98)], special_tokens=["<|a|>"]).vocab_size,
+    "end_of_text": lambda BPE: BPE([(97, 98)], special_tokens=["<|a|>"]).end_of_text,
+    "a training text that holds a special token": lambda BPE: train(BPE, ["fine", "a [INST]"], 300, special_tokens=TWO),
+    "encode": lambda BPE: train(BPE, [SHELLS], 275).encode("she shall sell seashells!\n\n"),
+    "encode without a pattern": lambda BPE: train(BPE, [SHELLS], 275, pattern=None).encode("she sells the sea"),
+    "encode by GPT-2's pattern": lambda BPE: train(BPE, ["12345 12345"], 262, GPT2_PATTERN).encode(" 12345'S 45"),
+    "encode letters beyond ASCII": lambda BPE: train(BPE, ["é☂ é☂"], 259).encode("É é☂\u2003😀"),
+    "encode a long word": lambda BPE: train(BPE, [SHELLS], 280, pattern=None).encode("shells" * 20),
+    "encode nothing": lambda BPE: train(BPE, [SHELLS], 260).encode(""),
+    "a text that holds <|endoftext|>": lambda BPE: BPE([(97, 98)]).encode("ab<|endoftext|>"),
+    "a text that holds [INST], which is not allowed":
+        lambda BPE: BPE([(97, 98)], special_tokens=TWO).encode("<|user|>ab [INST]", allowed_special=["<|user|>"]),
+    "one special token allowed":
+        lambda BPE: BPE([], special_tokens=TWO).encode("a[INST]b[INST]", allowed_special=["[INST]"]),
+    "all of them allowed":
+        lambda BPE: BPE([], special_tokens=TWO).encode("<|user|>a[INST]<|endoftext|>I", allowed_special="all"),
+    "one begins as another: the longest": lambda BPE: BPE([], special_tokens=["<a", "<a>", "b"]).encode("<a><ab", "all"),
+    "decode": lambda BPE: BPE([(97, 98), (256, 256)]).decode([257, 99, 256]),
+    "decode half a character": lambda BPE: BPE([]).decode([65, 0xE2, 0x82, 66]),
+    "decode special tokens, which have no text":
+        lambda BPE: BPE([(97, 98)], special_tokens=TWO).decode([257, 256, 258, 259]),
+    "decode special tokens by name":
+        lambda BPE: BPE([(97, 98)], special_tokens=TWO).decode([257, 256, 258, 259], special_tokens=True),
+    "decode nothing": lambda BPE: BPE([]).decode([]),
+    "decode id 258 of 258 (0 to 257)": lambda BPE: BPE([(97, 98)]).decode([258]),
+    "decode id -1": lambda BPE: BPE([(97, 98)]).decode([97, -1]),
+}
+
+ABC = BPETokenizer([(97, 98), (256, 99), (98, 99), (257, 100), (99, 99)], pattern=None)
+with torch.random.fork_rng([]):
+    torch.manual_seed(0)
+    GUESSER = MLPModel(MLPConfig(ABC.vocab_size, context=3, n_embd=4, n_hidden=5, block_size=11)).double()
+    GUESSER.output.weight.data *= 20  # far from a uniform guess
+BYTE_NATS = {
+    "one text": (GUESSER, [encode_document(ABC, "abcabcd")], ABC),
+    "texts of several lengths": (
+        GUESSER, [encode_document(ABC, text) for text in ("abcd", "cabbcac", "a", "bccab", "abdcb")], ABC),
+    "a text with é and ☂": (GUESSER, [encode_document(ABC, "é ab☂")], ABC),
+    "a text of nothing": (GUESSER, [encode_document(ABC, ""), encode_document(ABC, "ab")], ABC),
+    "<|endoftext|> within a document": (GUESSER, [np.array([261, 256, 261, 97, 258, 261])], ABC),
+    "a byte that is no text": (GUESSER, [np.array([261, 255, 97, 261])], ABC),
+    "forty texts": (GUESSER, [encode_document(ABC, "abcd" * (i % 3) + "cb" * (i % 4) + "a") for i in range(40)], ABC),
 }

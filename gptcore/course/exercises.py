@@ -130,4 +130,37 @@ EXERCISES = {
          "The hidden layer reads all n vectors side by side, so it has n * n_embd inputs.":
             lambda V, n, C, H: (V + 1) * C + (C * H + H) + (H * V + V)},
     ),
+    "utf8_length": Exercise(
+        {"a": ((97,), 1), "the last of one byte": ((127,), 1), "the first of two": ((128,), 2), "é": ((233,), 2),
+         "the last of two": ((2047,), 2), "the first of three": ((2048,), 3), "☂": ((9730,), 3),
+         "the last of three": ((65535,), 3), "the first of four": ((65536,), 4), "😀": ((128512,), 4)},
+        {"A byte holds 256 values, but one byte of UTF-8 only reaches up to 127: the first bit says whether more follow.":
+            lambda code_point: 1 + (code_point >= 256) + (code_point >= 65536),
+         "Look at the borders: 128 itself has two bytes already, 2,048 three and 65,536 four.":
+            lambda code_point: 1 + (code_point > 128) + (code_point > 2048) + (code_point > 65536),
+         "Four bytes begin at 65,536: no character needs more, and some need as many.":
+            lambda code_point: 1 + (code_point >= 128) + (code_point >= 2048)},
+    ),
+    "to_bits_per_byte": Exercise(
+        {"one nat for each of 3 tokens, 6 bytes": ((1.0, 3, 6), 0.7213475204),
+         "a coin for each byte": ((math.log(2), 5, 5), 1.0),
+         "2.9428 nats, 574,057 tokens, 1,115,394 bytes": ((2.9428, 574_057, 1_115_394), 2.1850531200)},
+        {"A token is longer than a byte, so a byte costs less than a token: multiply by tokens / size.":
+            lambda nats, tokens, size: nats / math.log(2) * size / tokens,
+         "Those are nats per byte. One nat is 1 / ln 2 bits.": lambda nats, tokens, size: nats * tokens / size,
+         "Those are bits per token. All tokens of the text pay, and the price is shared by its bytes.":
+            lambda nats, tokens, size: nats / math.log(2),
+         "A nat is more than a bit, so there are more bits than nats: divide by ln 2.":
+            lambda nats, tokens, size: nats * math.log(2) * tokens / size},
+    ),
+    "never_used": Exercise(
+        {"half of four": (([0, 2, 2, 0], 4), 0.5), "none": (([1, 0], 2), 0.0), "nothing was encoded": (([], 5), 1.0),
+         "three of five": (([4, 4, 4, 1, 4], 5), 0.6)},
+        {"Each id counts once, however often it occurs: count set(ids).":
+            lambda ids, vocab_size: 1 - min(len(ids), vocab_size) / vocab_size,
+         "That is the share that is used; the question is for the rest.":
+            lambda ids, vocab_size: len(set(ids)) / vocab_size,
+         "The vocabulary goes up to vocab_size, also where the largest id of the text is smaller.":
+            lambda ids, vocab_size: 1 - len(set(ids)) / (max(ids, default=0) + 1)},
+    ),
 }
