@@ -18,7 +18,7 @@ from gptcore.files import atomic_write
 
 __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "character_map", "curves", "gap_bars", "heat_map",
            "kind_dots", "ladder_bars", "loss_curves", "next_character_bars", "save", "show", "surprisal_text",
-           "token_text", "visible"]
+           "token_text", "train_and_validation", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -97,6 +97,38 @@ def curves(
                           textcoords="offset points", color=GREEN, ha="right")
         axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure, axes
+
+
+def train_and_validation(panels: Mapping[str, pd.DataFrame], title: str,
+                         floors: Mapping[str, float] | None = None) -> Figure:
+    """Draw bits per byte over the vocabulary for several texts side by side: the columns `train` and `validation`.
+
+    The axis of the vocabulary is logarithmic. `floors` names those of the texts whose floor is known.
+    """
+    with plt.rc_context(STYLE):
+        figure, row = plt.subplots(1, len(panels), figsize=(3.2 * len(panels) + 0.6, 3.9), sharey=True, squeeze=False)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13)
+        for axes, (name, table) in zip(row[0], panels.items()):
+            sizes = table["vocab_size"]
+            for column, colour in (("train", ORANGE), ("validation", BLUE)):
+                axes.plot(sizes, table[column], color=colour, marker="o", markersize=5)
+            axes.set_xscale("log")
+            axes.set_xticks([100, 1000, 10000], ["100", "1,000", "10,000"])
+            axes.set_xlim(0.7 * sizes.min(), 1.5 * sizes.max())
+            axes.minorticks_off()
+            axes.set_title(name, fontsize=11)
+            axes.set_xlabel("tokens in the vocabulary")
+            if name in (floors or {}):
+                draw_floor(axes, floors[name])
+        first = row[0, 0]
+        table = next(iter(panels.values()))
+        middle = len(table) // 2
+        for column, colour, up in (("train", ORANGE, -12), ("validation", BLUE, 10)):
+            first.annotate(column, (table["vocab_size"].iloc[middle], table[column].iloc[middle]), (0, up),
+                           textcoords="offset points", color=colour, ha="left" if up > 0 else "right",
+                           va="bottom" if up > 0 else "top")
+        first.set_ylabel("bits per byte")
+    return figure
 
 
 def next_character_bars(distributions: Mapping[str, Mapping[str, float]], title: str, most: int = 8) -> Figure:

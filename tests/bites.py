@@ -76,6 +76,8 @@ EQUIVALENT = {
     "bpe._line: len(ids) - 1 -> len(ids) - 0": "nobody asks for neighbours beyond the last place",
     "bpe._line: len(ids) + 1 -> len(ids) + 2": "nobody asks for neighbours beyond the last place",
     "bpe._line: len(ids) + 1 -> len(ids) + 0": "nobody asks for the neighbour behind the last place",
+    "tokenizer.BPETokenizer.__init__.ids_of: len(chunks) == 1 -> len(chunks) == 0":
+        "a word of one chunk is then treated like one of several: a little slower",
     "tokenizer.BPETokenizer.train: verbose=False -> verbose=True": "it only prints",
     "tokenizer.BPETokenizer.train: progress=True -> progress=False": "it only shows a bar",
     "tokenizer.BPETokenizer.train: _special_ids(special_tokens, 256) -> _special_ids(special_tokens, 257)":

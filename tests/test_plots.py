@@ -150,6 +150,19 @@ def test_character_map_puts_each_character_at_its_point_in_the_colour_of_its_gro
     assert left < 1 < 3 < right
 
 
+def test_train_and_validation_stand_side_by_side():
+    table = pd.DataFrame({"vocab_size": [66, 500, 2000], "train": [1.4, 1.2, 1.0], "validation": [1.5, 1.4, 1.45]})
+    figure = plots.train_and_validation({"ours": table, "real": table + 1}, "Finding", {"ours": 0.7})
+    ours, real = figure.axes
+    train, validation, floor = ours.lines
+    assert list(train.get_ydata()) == [1.4, 1.2, 1.0] and list(validation.get_xdata()) == [66, 500, 2000]
+    assert set(floor.get_ydata()) == {0.7} and len(real.lines) == 2 and ours.get_ylim() == real.get_ylim()
+    assert ours.get_xscale() == "log" and (left_title(figure), real.get_title(loc="left")) == ("ours", "real")
+    named = {text.get_text(): (text.xy, text.get_color()) for text in ours.texts}
+    assert named["train"] == ((500, 1.2), train.get_color()) and named["validation"] == ((500, 1.4), validation.get_color())
+    assert figure.get_suptitle() == "Finding" and not real.texts
+
+
 def test_next_character_bars_show_the_likeliest_first():
     opened = {"a": 0.1, "q": 0.055, "\n": 0.5, "b": 0.3, " ": 0.045}
     left, right = plots.next_character_bars({"open": opened, "closed": {"x": 0.995, " ": 0.005}}, "T", most=4).axes
