@@ -23,11 +23,11 @@ def row():
 
 def test_compute_is_what_torch_counts(row):
     model = MLPModel(MLPConfig(BPE.vocab_size, **sweep.SHAPE))
-    ids = torch.zeros(sweep.WINDOWS, sweep.SHAPE["block_size"], dtype=torch.long)
+    few = torch.zeros(1, sweep.SHAPE["block_size"], dtype=torch.long)  # so few that nothing is looked up in a table
     with FlopCounterMode(display=False) as counter:
-        model(ids).sum().backward()
-    assert counter.get_total_flops() * row["steps"] == pytest.approx(3e10, rel=1 / row["steps"])
-    assert counter.get_total_flops() * (row["steps"] + 1) > 3e10
+        model(few).sum().backward()
+    cost = counter.get_total_flops() * sweep.WINDOWS
+    assert cost * row["steps"] <= 3e10 < cost * (row["steps"] + 1)
     assert row["parameters"] == sum(parameter.numel() for parameter in model.parameters())
 
 
