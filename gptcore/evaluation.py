@@ -94,9 +94,9 @@ def byte_nats(
             of_token[0] += rest
             nats.append(of_token[:-1])
             rest = of_token[-1]
-        if nats:
-            nats[-1][-1] += rest
         result.append(np.concatenate([*nats, np.zeros(0)]))
+        if len(result[-1]):
+            result[-1][-1] += rest
         first += len(document)
     return result
 

@@ -101,7 +101,7 @@ def curves(
 
 def train_and_validation(panels: Mapping[str, pd.DataFrame], title: str,
                          floors: Mapping[str, float] | None = None) -> Figure:
-    """Draw bits per byte over the vocabulary for several texts side by side: the columns `train` and `validation`.
+    """Draw bits per byte over the vocabulary for several texts side by side: the columns `train`, `validation`, `error`.
 
     The axis of the vocabulary is logarithmic. `floors` names those of the texts whose floor is known.
     """
@@ -112,6 +112,8 @@ def train_and_validation(panels: Mapping[str, pd.DataFrame], title: str,
             sizes = table["vocab_size"]
             for column, colour in (("train", ORANGE), ("validation", BLUE)):
                 axes.plot(sizes, table[column], color=colour, marker="o", markersize=5)
+            low, high = table["validation"] - table["error"], table["validation"] + table["error"]
+            axes.vlines(sizes, low, high, BLUE, linewidth=1.5)
             axes.set_xscale("log")
             axes.set_xticks([100, 1000, 10000], ["100", "1,000", "10,000"])
             axes.set_xlim(0.7 * sizes.min(), 1.5 * sizes.max())

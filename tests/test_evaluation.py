@@ -141,7 +141,7 @@ def test_the_bytes_of_a_token_share_its_probability_by_hand():
 def test_byte_nats_against_sums_over_the_vocabulary(model):
     """Each byte's surprisal, from its definition: sums over all tokens that begin so."""
     model.eval()
-    texts = [[2, 0, 7], [9], [5, 6, 3, 8, 1, 4, 2, 2], []]
+    texts = [[2, 0, 7], [9], [5, 6, 3, 8, 1, 4, 2, 2], [], [10, 2, 10, 7], [2, 10, 10]]  # 10 has no bytes
     documents = [np.array([10, *text, 10]) for text in texts]
     for document, got, by_token in zip(documents, byte_nats(model, documents, Words()), token_nats(model, documents)):
         expected, rest, size = [], 0.0, len(b"".join(map(Words().token_bytes, document)))
@@ -153,7 +153,7 @@ def test_byte_nats_against_sums_over_the_vocabulary(model):
                 mass = sum(q for q, other in zip(p, Words.vocabulary) if other[:length] == text[:length])
                 expected.append(math.log(before / mass) + rest)
                 before, rest = mass, 0.0
-            rest = math.log(before / p[int(token)])
+            rest += math.log(before / p[int(token)])
         if expected:
             expected[-1] += rest
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)

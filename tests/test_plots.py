@@ -151,7 +151,8 @@ def test_character_map_puts_each_character_at_its_point_in_the_colour_of_its_gro
 
 
 def test_train_and_validation_stand_side_by_side():
-    table = pd.DataFrame({"vocab_size": [66, 500, 2000], "train": [1.4, 1.2, 1.0], "validation": [1.5, 1.4, 1.45]})
+    table = pd.DataFrame({"vocab_size": [66, 500, 2000], "train": [1.4, 1.2, 1.0], "validation": [1.5, 1.4, 1.45],
+                          "error": [0.01, 0.02, 0.03]})
     figure = plots.train_and_validation({"ours": table, "real": table + 1}, "Finding", {"ours": 0.7})
     ours, real = figure.axes
     train, validation, floor = ours.lines
@@ -159,6 +160,8 @@ def test_train_and_validation_stand_side_by_side():
     assert set(floor.get_ydata()) == {0.7} and len(real.lines) == 2 and ours.get_ylim() == real.get_ylim()
     assert ours.get_xscale() == "log" and (left_title(figure), real.get_title(loc="left")) == ("ours", "real")
     named = {text.get_text(): (text.xy, text.get_color()) for text in ours.texts}
+    bars = [segment[:, 1].tolist() for segment in ours.collections[0].get_segments()]
+    assert np.allclose(bars, [[1.49, 1.51], [1.38, 1.42], [1.42, 1.48]])
     assert named["train"] == ((500, 1.2), train.get_color()) and named["validation"] == ((500, 1.4), validation.get_color())
     assert figure.get_suptitle() == "Finding" and not real.texts
 

@@ -4,14 +4,17 @@ Each is a dict from the name of a case to its arguments, or to a function that u
 that a wrong implementation cannot pass by luck: no two dimensions of an array are equal, no text has just one letter.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from gptcore import playhouse
 from gptcore.mlp import MLPConfig, MLPModel
 from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document
 
 __all__ = ["BATCHES", "BPE", "BYTE_NATS", "CHARACTERS", "CHUNKS", "LOGITS", "MODEL_DOCUMENTS", "NATS", "NATS_IN_PAIRS",
-           "NGRAM", "REPLAYS", "TOKENS"]
+           "NGRAM", "REPLAYS", "TOKENS", "pile_of_books"]
 
 CHARACTERS = {
     "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
@@ -102,6 +105,7 @@ NATS_IN_PAIRS = {
     "three documents": ([nats[:9] for nats in harder[7:10]], [nats[:9] for nats in easier[7:10]]),
     "documents of other sizes": (harder, easier[::-1]),
     "a document less": (harder, easier[:-1]),
+    "a document of one number, a pair of four": ([np.ones(1), np.ones(5)], [np.ones(4), np.ones(5)]),
 }
 
 CHUNKS = {
@@ -110,6 +114,7 @@ CHUNKS = {
     "equally often, so the first": ({b"zy": 1, b"ab": 1}, 2),
     "the first ab goes, so that cd comes before the next": ({b"xab": 1, b"xa": 4, b"cd": 2, b"ab": 2}, 3),
     "the first ab goes, and the second comes before cd": ({b"xab": 1, b"xa": 3, b"ab": 1, b"cd": 2, b"abe": 1}, 3),
+    "in aaaa the pair aa is counted three times": ({b"bc": 2, b"aaaa": 1}, 1),
     "one letter, again and again": ({b"aaaaaaa": 2, b"aa": 1}, 4),
     "fewer merges than asked for": ({b"abc": 2, b"bc": 1}, 9),
     "no merges": ({b"abc": 1}, 0),
@@ -118,7 +123,7 @@ CHUNKS = {
     "bytes from 0 to 255": ({bytes([0, 255, 0, 255, 1]): 2, bytes([255, 0]): 3}, 4),
 }
 
-JOINED = {(98, 99): 256, (97, 98): 257, (257, 99): 258, (256, 256): 259, (97, 97): 260, (260, 260): 261, (258, 258): 262,
+JOINED = {(97, 98): 257, (256, 256): 259, (98, 99): 256, (257, 99): 258, (97, 97): 260, (260, 260): 261, (258, 258): 262,
           (120, 256): 263}
 REPLAYS = {
     "abc: bc was learned before ab": (b"abc", JOINED),
@@ -134,6 +139,14 @@ REPLAYS = {
     "a long one with the bytes 0 and 1": (b"xbc\x00\x01" * 21, JOINED),
     "a long one with nothing to join": (b"cba" * 40, {(97, 98): 256}),
 }
+
+def pile_of_books(text: str) -> list[str]:
+    """Nine books of 30,000 characters, eight of them of the text. Which one is not, and what it is, the reader finds out."""
+    books = [text[i * 30_000:(i + 1) * 30_000] for i in range(9)]
+    paths = [Path(playhouse.__file__).parent / f"{name}.py" for name in ("engine", "grammar", "reader")]
+    books[5] = "".join(path.read_text(encoding="utf-8") for path in paths)[:30_000]
+    return books
+
 
 SHELLS = "she sells sea shells by the sea shore; the shells she sells are sea shells, I'm sure.\n"
 TWO = ["<|user|>", "[INST]"]
@@ -155,6 +168,10 @@ BPE = {
         lambda BPE: BPE([], special_tokens=["<|endoftext|>", "<|a|>"]).special_tokens,
     "vocab_size": lambda BPE: BPE([(97, 98)], special_tokens=["<|a|>"]).vocab_size,
     "end_of_text": lambda BPE: BPE([(97, 98)], special_tokens=["<|a|>"]).end_of_text,
+    "train on three texts: no pair crosses": lambda BPE: train(BPE, ["ab", "ba", "ba"], 258, pattern=None).merges,
+    "train with <|endoftext|> among the special tokens":
+        lambda BPE: train(BPE, [SHELLS], 270, special_tokens=["<|endoftext|>", "<|a|>"]).merges,
+    "a training text that holds <|endoftext|>": lambda BPE: train(BPE, ["a<|endoftext|>"], 300),
     "a training text that holds a special token": lambda BPE: train(BPE, ["fine", "a [INST]"], 300, special_tokens=TWO),
     "encode": lambda BPE: train(BPE, [SHELLS], 275).encode("she shall sell seashells!\n\n"),
     "encode without a pattern": lambda BPE: train(BPE, [SHELLS], 275, pattern=None).encode("she sells the sea"),
@@ -186,7 +203,7 @@ ABC = BPETokenizer([(97, 98), (256, 99), (98, 99), (257, 100), (99, 99)], patter
 with torch.random.fork_rng([]):
     torch.manual_seed(0)
     GUESSER = MLPModel(MLPConfig(ABC.vocab_size, context=3, n_embd=4, n_hidden=5, block_size=11)).double()
-    GUESSER.output.weight.data *= 20  # far from a uniform guess
+    GUESSER.output.weight.data *= 5  # far from a uniform guess
 BYTE_NATS = {
     "one text": (GUESSER, [encode_document(ABC, "abcabcd")], ABC),
     "texts of several lengths": (
@@ -194,6 +211,7 @@ BYTE_NATS = {
     "a text with é and ☂": (GUESSER, [encode_document(ABC, "é ab☂")], ABC),
     "a text of nothing": (GUESSER, [encode_document(ABC, ""), encode_document(ABC, "ab")], ABC),
     "<|endoftext|> within a document": (GUESSER, [np.array([261, 256, 261, 97, 258, 261])], ABC),
+    "<|endoftext|> twice at the end": (GUESSER, [np.array([261, 97, 261, 261])], ABC),
     "a byte that is no text": (GUESSER, [np.array([261, 255, 97, 261])], ABC),
     "forty texts": (GUESSER, [encode_document(ABC, "abcd" * (i % 3) + "cb" * (i % 4) + "a") for i in range(40)], ABC),
 }

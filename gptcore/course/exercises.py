@@ -108,6 +108,8 @@ EXERCISES = {
             lambda h, d_h: [1 - each ** 2 for each in h],
          "The slope of tanh is 1 - h², with h what came out: the square is missing.":
             lambda h, d_h: [(1 - each) * d for each, d in zip(h, d_h)],
+         "The slope belongs to what came out, h: 1 - h², not 1 - d_h².":
+            lambda h, d_h: [(1 - d ** 2) * each for each, d in zip(h, d_h)],
          "h has gone through tanh already; the slope is 1 - h², not 1 - tanh(h)².":
             lambda h, d_h: [(1 - math.tanh(each) ** 2) * d for each, d in zip(h, d_h)]},
     ),
@@ -117,13 +119,21 @@ EXERCISES = {
          "all different": (([0, 1], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], 2), [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])},
         {"A row that is used twice gets both gradients: add (+=) instead of writing over the first.":
             lambda ids, d_vectors, rows: embedding_gradient(ids, d_vectors, rows, "last"),
+         "All rows are one and the same list: make each by itself, [[0] * C for _ in range(rows)].":
+            lambda ids, d_vectors, rows: [[sum(column) for column in zip(*d_vectors)]] * rows,
          "That is the mean. Each use of a row moves the loss, so its gradients add up.":
             lambda ids, d_vectors, rows: embedding_gradient(ids, d_vectors, rows, "mean")},
     ),
     "parameters": Exercise(
         {"of the tiny network": ((5, 2, 3, 4), 6 * 3 + (2 * 3 * 4 + 4) + (4 * 5 + 5)),
          "one of each": ((1, 1, 1, 1), 6), "a longer context": ((9, 7, 2, 3), 10 * 2 + (7 * 2 * 3 + 3) + (3 * 9 + 9))},
-        {"One row of the embedding is missing: that of the unknown.":
+        {"Two things are missing: the row of the unknown, and the biases of the linear layers.":
+            lambda V, n, C, H: V * C + n * C * H + H * V,
+         "One bias is missing: both linear layers have one, a number for each of their outputs.":
+            lambda V, n, C, H: (V + 1) * C + n * C * H + (H * V + V),
+         "The unknown is looked up and never predicted: there are vocab_size scores.":
+            lambda V, n, C, H: (V + 1) * C + (n * C * H + H) + (H + 1) * (V + 1),
+         "One row of the embedding is missing: that of the unknown.":
             lambda V, n, C, H: V * C + (n * C * H + H) + (H * V + V),
          "Each linear layer has a bias, too: one number for each of its outputs.":
             lambda V, n, C, H: (V + 1) * C + n * C * H + H * V,
@@ -138,6 +148,8 @@ EXERCISES = {
             lambda code_point: 1 + (code_point >= 256) + (code_point >= 65536),
          "Look at the borders: 128 itself has two bytes already, 2,048 three and 65,536 four.":
             lambda code_point: 1 + (code_point > 128) + (code_point > 2048) + (code_point > 65536),
+         "Look at the borders: 127 and 2,047 still fit into one byte and two.":
+             lambda code_point: 1 + (code_point >= 127) + (code_point >= 2047) + (code_point >= 65535),
          "Four bytes begin at 65,536: no character needs more, and some need as many.":
             lambda code_point: 1 + (code_point >= 128) + (code_point >= 2048)},
     ),
@@ -148,6 +160,8 @@ EXERCISES = {
         {"A token is longer than a byte, so a byte costs less than a token: multiply by tokens / size.":
             lambda nats, tokens, size: nats / math.log(2) * size / tokens,
          "Those are nats per byte. One nat is 1 / ln 2 bits.": lambda nats, tokens, size: nats * tokens / size,
+         "Those are the bits of the whole text. Bits per byte are shared by its bytes: divide by size.":
+             lambda nats, tokens, size: nats / math.log(2) * tokens,
          "Those are bits per token. All tokens of the text pay, and the price is shared by its bytes.":
             lambda nats, tokens, size: nats / math.log(2),
          "A nat is more than a bit, so there are more bits than nats: divide by ln 2.":
@@ -156,7 +170,9 @@ EXERCISES = {
     "never_used": Exercise(
         {"half of four": (([0, 2, 2, 0], 4), 0.5), "none": (([1, 0], 2), 0.0), "nothing was encoded": (([], 5), 1.0),
          "three of five": (([4, 4, 4, 1, 4], 5), 0.6)},
-        {"Each id counts once, however often it occurs: count set(ids).":
+        {"That is how many; a share lies between 0 and 1: divide by vocab_size.":
+            lambda ids, vocab_size: vocab_size - len(set(ids)),
+         "Each id counts once, however often it occurs: count set(ids).":
             lambda ids, vocab_size: 1 - min(len(ids), vocab_size) / vocab_size,
          "That is the share that is used; the question is for the rest.":
             lambda ids, vocab_size: len(set(ids)) / vocab_size,
