@@ -335,9 +335,12 @@ def kind_dots(gaps: pd.DataFrame, worth: pd.Series, title: str) -> Figure:
         widest = int(apart.argmax())  # where labels do not touch
         order = shown.iloc[widest].rank(method="first")
         sides = {1: "right", len(order): "left"} if apart[widest] < 0.5 else {}  # where it is narrow, they make room
-        for name, colour in zip(shown, (*(GREY, BLUE, ORANGE)[:len(gaps.columns)], GREEN)):
-            axes.annotate(name, (shown[name].iloc[widest], widest), (0, 14), textcoords="offset points", color=colour,
-                          ha=sides.get(int(order[name]), "center"))
+        for i, (name, colour) in enumerate(zip(shown, (*(GREY, BLUE, ORANGE)[:len(gaps.columns)], GREEN))):
+            if len(gaps.columns) < 3:
+                axes.annotate(name, (shown[name].iloc[widest], widest), (0, 14), textcoords="offset points", color=colour,
+                              ha=sides.get(int(order[name]), "center"))
+            else:  # too many names for one row
+                axes.text(1.02, 0.98 - 0.08 * i, name, transform=axes.transAxes, color=colour, va="top")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_yticks(places, gaps.index)

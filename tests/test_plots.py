@@ -247,3 +247,7 @@ def test_kind_dots_stand_at_gap_and_worth():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["rhyme", "cast"]
     assert {text.get_text(): text.xy for text in axes.texts} == {"bigram": (0.2, 1), "5-gram": (0.05, 1), "worth": (0.1, 1)}
     assert axes.get_xscale() == "log" and axes.get_ylim()[0] > axes.get_ylim()[1]
+    third = plots.kind_dots(gaps.assign(network=[0.02, 0.04]), pd.Series({"cast": 0.1, "rhyme": 0.02}), "T").axes[0]
+    named = {text.get_text(): text for text in third.texts}
+    assert list(named) == ["bigram", "5-gram", "network", "worth"]
+    assert [text.get_color() for text in named.values()] == [line.get_color() for line in (*third.lines[1:], third.lines[0])]
