@@ -40,7 +40,7 @@ class TestSame:
     @pytest.mark.parametrize("found, expected, told", [
         (torch.zeros(2, 3), torch.zeros(3, 2), "shape"),
         (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0 + 1e-5]), r"at \[1\]"),
-        ([1, 2], [1, 2, 3], "length|shape"),
+        ([1, 2], [1, 2, 3], r"\[1, 2\], expected \[1, 2, 3\]$"),
         ({"a": 1}, {"b": 1}, "keys"),
         ({"a": [1, "x"]}, {"a": [1, "y"]}, r"at \['a'\]\[1\] 'x', expected 'y'"),
         (None, 0, r"nothing was returned \(is a `return` missing\?\), expected 0"),
@@ -51,7 +51,7 @@ class TestSame:
         (np.array([1.0, math.nan]), np.array([1.0, 2.0]), r"at \[1\] nan"),
         (np.array([0.0, 1e-7]), np.array([0.0, 0.0]), r"at \[1\]"),
         (math.inf, -math.inf, "inf, expected -inf"),
-        ([], [1], "shape|length"),
+        ([], [1], r"\[\], expected \[1\]$"),
         ([1.0], 1.0, r"expected 1\.0"),
         (["a"], "a", "expected 'a'"),
         ({"a": 1}, [1], "expected"),
@@ -63,6 +63,37 @@ class TestSame:
     def test_differences(self, found, expected, told):
         with pytest.raises(check.Refused, match=told):
             check.same(lambda: found, lambda: expected, {"it": ()})
+
+    @pytest.mark.parametrize("found, expected, told", [  # the whole of it
+        (14.51680001, 14.5168, "14.51680001, expected 14.5168"),
+        (0.00681843, 0.00679766, "0.00681843, expected 0.00679766"),
+        (0.999998, 1.0, "0.999998, expected 1.0"),
+        (0.99999997, 1.0, "0.99999997, expected 1.0"),
+        (np.float32(0.1), 0.25, "0.1, expected 0.25"),
+        ([[0.5, 14.51682]], torch.tensor([[0.5, 14.516801]], dtype=torch.float64),
+         "at [0][1] 14.51682, expected 14.5168"),
+        ([258], [97, 256], "[258], expected [97, 256]"),
+        ([], list(range(9)), "[], expected [0, 1, 2, 3, 4, 5, 6, 7, ...]"),
+        ([1, 2, 3, 97, *range(14)], [1, 2, 3, 256, *range(8)],
+         "18 entries, expected 12; the first that differs: at [3] 97, expected 256"),
+        ({"ids": [5] * 18}, {"ids": [5] * 12}, "at ['ids'] 18 entries, expected 12; the first 12 agree"),
+        ([(1, 2)] * 14, [(1, 2)] * 12 + [(1, 3)],
+         "14 entries, expected 13; the first that differs: at [12][1] 2, expected 3"),
+        ([(1, 2), (3, 4)], [(1, 2, 3), (3, 4, 5)], "at [0] [1, 2], expected [1, 2, 3]"),
+        ([[1], [2, 3]], [[1], [2]], "at [1] [2, 3], expected [2]"),
+        (np.arange(3), [1, 2], "the shape (3,), expected (2,)"),
+        ([0, 1, 2], torch.zeros(2), "the shape (3,), expected (2,)"),
+        ([[268], (271, 97)], np.array([1, 2]), "at [0] [268], expected 1"),
+        ([[268], [271, 97]], [[268], [271, 97], [np.int64(5)]], "[[268], [271, 97]], expected [[268], [271, 97], [5]]"),
+        (["a", np.int64(2)], ["a"], "['a', 2], expected ['a']"),
+        ({np.int64(2): np.int64(3)}, [], "{2: 3}, expected []"),
+        ({2: torch.tensor(3)}, {np.int64(2): 4}, "at [2] 3, expected 4"),
+        ("a", [torch.tensor(2), "b"], "'a', expected [2, 'b']"),
+        (np.int64(2), "2", "2, expected '2'"),
+        (None, torch.tensor([True, False]), "nothing was returned (is a `return` missing?), expected [True, False]"),
+    ])
+    def test_the_words_of_a_difference(self, found, expected, told):
+        assert check.difference(found, expected, 1e-12) == told
 
     @pytest.mark.parametrize("found, expected", [
         ([1.0, 2.0], torch.tensor([1.0, 2.0])), ((1, [2, 3]), [1, (2, 3)]), (math.nan, math.nan), (2, 2.0),
@@ -87,12 +118,16 @@ class TestSame:
         def refuses(x):
             raise ValueError("no")
         check.same(refuses, refuses, {"it": (1,)})
-        with pytest.raises(check.Refused, match="2, expected ValueError: no"):
+        with pytest.raises(check.Refused, match=r"\(1\): no error, expected ValueError: no$"):
             check.same(twice, refuses, {"it": (1,)})
         with pytest.raises(check.Refused, match=r"ValueError: no, raised in `.*`, expected 2"):
             check.same(refuses, twice, {"it": (1,)})
         with pytest.raises(check.Refused, match="KeyError"):
             check.same(lambda x: {}[x], refuses, {"it": (1,)})
+
+    def test_a_refusal_that_did_not_come_misses_no_return(self):
+        with pytest.raises(check.Refused, match=": no error, expected IndexError"):
+            check.same(lambda x: [].sort(), stumbles, {"it": (1,)})
 
     def test_an_error_names_the_readers_own_line(self):
         with pytest.raises(check.Refused, match=r"IndexError: .*, raised in `return \[\]\[x\]`, expected 2"):
@@ -113,6 +148,39 @@ class TestSame:
         with pytest.raises(check.Refused) as refusal:
             check.same(lambda x: 0, lambda x: 1, {"long": ([np.zeros(50)] * 9,)})
         assert str(refusal.value).endswith("differ on the case 'long': 0, expected 1")
+
+    def test_a_dict_among_the_arguments_keeps_its_order(self):
+        many = {letter: 1 for letter in "hgfedcbaz"}
+        assert check.asked(({b"zy": 1, b"ab": 1}, 2), twice) == " ({b'zy': 1, b'ab': 1}, 2)"
+        assert check.asked((many,), twice).endswith("'b': 1, 'a': 1, ...})")
+        assert check.asked(([{}, {"a": {"b": 1}}],), twice) == " ([{}, {'a': {'b': 1}}])"
+
+    def test_a_use_is_shown_as_a_notebook_can_repeat_it(self):
+        class TokenizerByHand:
+            def __init__(self, *args, **kwargs):
+                raise TypeError
+        with pytest.raises(check.Refused) as refusal:
+            check.same(TokenizerByHand, CharTokenizer, {"two letters": lambda Tokenizer: Tokenizer(
+                "ab").encode("b\n")})
+        assert "the case 'two letters' (TokenizerByHand('ab').encode('b\\n')): TypeError" in str(refusal.value)
+        assert check.asked(cases.BPE["encode nothing"], TokenizerByHand) == (
+            " (cases.train(TokenizerByHand, [cases.SHELLS], 260).encode(''))")
+        assert check.asked(cases.BATCHES["a document of one token"], twice) == (
+            " (twice([np.array([7])], block_size=3, batch_size=2, seed=0).batch(0))")
+
+    def test_a_long_use_is_cut(self):
+        shown = check.asked(lambda function: function("a long text", "a long text", "a long text", "a long text",
+                                                      "a long text", "a long text", "a long text", "a long text",
+                                                      "a long text", "a long text", "a long text", "a long text",
+                                                      "a long text", "a long text", "a long text"), twice)
+        assert shown.startswith(" (twice('a long text', ") and shown.endswith("...)") and len(shown) < 210
+
+    def test_a_use_without_a_source_of_its_own_has_its_name_alone(self):
+        def given(function):
+            return function(1)
+        one, other = lambda function: function(1), lambda function: function(2)
+        unknown = eval("lambda function: function(3)")
+        assert [check.asked(each, twice) for each in (given, one, other, unknown, len)] == [""] * 5
 
     def test_the_arguments_are_spared(self):
         def spoils(x):

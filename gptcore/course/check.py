@@ -4,9 +4,12 @@ A check prints one line when all is well, says "not done yet" of what is still e
 which names the first case that differs.
 """
 
+import ast
 import copy
 import dataclasses
 import difflib
+import inspect
+import linecache
 import math
 import numbers
 import reprlib
@@ -25,8 +28,24 @@ from gptcore.course.turn import unwritten
 __all__ = ["Refused", "exercise", "same", "same_module"]
 
 RTOL = 1e-6  # relative; float64 keeps about 1e-15, so this leaves room for any order of summing and for nothing else
-BRIEF = reprlib.Repr()
+
+
+class Brief(reprlib.Repr):
+    """Values in few words: a dict in its own order, which reprlib would sort, and scalars of any kind as Python's."""
+
+    def repr1(self, x: Any, level: int) -> str:
+        scalar = isinstance(x, np.generic | np.ndarray | Tensor) and x.ndim == 0
+        return super().repr1(x.item() if scalar else x, level)
+
+    def repr_dict(self, x: dict, level: int) -> str:
+        shown = list(x.items())[:self.maxdict if level > 0 else 0]
+        pairs = [f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in shown]
+        return "{" + ", ".join(pairs + ["..."] * (len(x) > len(shown))) + "}"
+
+
+BRIEF = Brief()
 BRIEF.maxstring = BRIEF.maxother = 70
+BRIEF.maxlist = BRIEF.maxtuple = BRIEF.maxdict = 8
 
 
 class Refused(AssertionError):
@@ -53,7 +72,7 @@ def same(by_hand: Callable, shipped: Callable, cases: Mapping[str, Any], rtol: f
     for case, given in cases.items():
         found, expected = outcome(by_hand, given), outcome(shipped, given)
         if where := difference(found, expected, rtol):
-            raise Refused(f"{name(by_hand)} and {name(shipped)} differ on the case {case!r}{asked(given)}: {where}")
+            raise Refused(f"{name(by_hand)} and {name(shipped)} differ on the case {case!r}{asked(given, by_hand)}: {where}")
     print(f"same: {name(by_hand)} and {name(shipped)} agree on {len(cases)} case{'s' * (len(cases) > 1)}")
 
 
@@ -116,7 +135,7 @@ def exercise(name: str, answer: Any) -> None:
         found = outcome(answer, given) if callable(answer) else answer
         if where := difference(found, expected, task.rtol):
             hint = next((hint for hint, wrong in task.wrong.items() if agree(answer, wrong, task)), task.hint)
-            raise Refused(f"{name}, case {case!r}{asked(given)}: {where}" + (f"\nHint: {hint}" if hint else ""))
+            raise Refused(f"{name}, case {case!r}{asked(given, answer)}: {where}" + (f"\nHint: {hint}" if hint else ""))
     print(f"right: {name}, {len(task.cases)} case{'s' * (len(task.cases) > 1)}")
 
 
@@ -154,16 +173,19 @@ def difference(found: Any, expected: Any, rtol: float, where: str = "") -> str:
     >>> difference([1, [2.0, 3.0]], (1, np.array([2.0, 4.0])), 1e-6)
     'at [1][1] 3.0, expected 4.0'
     """
+    lists = not any(isinstance(each, np.ndarray | Tensor) for each in (found, expected))
     found, expected = plain(found), plain(expected)
-    if found is None and expected is not None:
-        return f"{prefix(where)}nothing was returned (is a `return` missing?), expected {told(expected)}"
     if isinstance(found, Exception) or isinstance(expected, Exception):
         if isinstance(expected, Exception) and isinstance(found, type(expected)):
             return ""
-        return f"{prefix(where)}{told(found)}{raised_at(found)}, expected {told(expected)}"
-    if isinstance(found, np.ndarray) and isinstance(expected, np.ndarray):
-        if found.shape != expected.shape:
-            return f"{prefix(where)}the shape {found.shape}, expected {expected.shape}"
+        what = f"{told(found)}{raised_at(found)}" if isinstance(found, Exception) else "no error"
+        return f"{prefix(where)}{what}, expected {told(expected)}"
+    if found is None and expected is not None:
+        return f"{prefix(where)}nothing was returned (is a `return` missing?), expected {told(expected)}"
+    arrays = isinstance(found, np.ndarray) and isinstance(expected, np.ndarray)
+    if arrays and found.shape != expected.shape and not lists:
+        return f"{prefix(where)}the shape {found.shape}, expected {expected.shape}"
+    if arrays and found.shape == expected.shape:
         if {found.dtype.kind, expected.dtype.kind} <= set("iuf"):
             scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0))  # so that a 0 may be off by rounding
             equal = np.isclose(found, expected, rtol=rtol, atol=1e-3 * rtol * scale, equal_nan=True)
@@ -173,33 +195,39 @@ def difference(found: Any, expected: Any, rtol: float, where: str = "") -> str:
             return ""
         place = tuple(int(i) for i in np.argwhere(~equal)[0])
         inside = where + "".join(f"[{i}]" for i in place)
-        return f"{prefix(inside)}{told(found[place].item())}, expected {told(expected[place].item())}"
-    if isinstance(found, list | np.ndarray) and isinstance(expected, list | np.ndarray):
-        found, expected = list(found), list(expected)  # one holds more than numbers, so both are read one by one
+        return f"{prefix(inside)}{against(found[place].item(), expected[place].item())}"
+    if isinstance(found, list | np.ndarray) and isinstance(expected, list | np.ndarray):  # both are read one by one
+        found, expected = (each.tolist() if isinstance(each, np.ndarray) else each for each in (found, expected))
     if isinstance(found, dict) and isinstance(expected, dict):
         if found.keys() != expected.keys():
             return f"{prefix(where)}the keys {told(list(found))}, expected {told(list(expected))}"
-        pairs = [(found[key], expected[key], f"{where}[{key!r}]") for key in expected]
+        pairs = [(found[key], expected[key], f"{where}[{told(key)}]") for key in expected]
     elif isinstance(found, list) and isinstance(expected, list):
-        if len(found) != len(expected):
-            return (f"{prefix(where)}{told(found)} of length {len(found)}, "
-                    f"expected {told(expected)} of length {len(expected)}")
         pairs = [(one, other, f"{where}[{i}]") for i, (one, other) in enumerate(zip(found, expected))]
+        if len(found) != len(expected) and (not pairs or max(len(found), len(expected)) <= BRIEF.maxlist):
+            return f"{prefix(where)}{against(found, expected)}"
     elif both(numbers.Real, found, expected):
         if math.isclose(found, expected, rel_tol=rtol, abs_tol=1e-12) or (found != found and expected != expected):
             return ""
-        return f"{prefix(where)}{told(found)}, expected {told(expected)}"
+        return f"{prefix(where)}{against(found, expected)}"
     else:
         equal = type(found) is type(expected) and found == expected
-        return "" if equal else f"{prefix(where)}{told(found)}, expected {told(expected)}"
-    return next((text for one, other, inside in pairs if (text := difference(one, other, rtol, inside))), "")
+        return "" if equal else f"{prefix(where)}{against(found, expected)}"
+    first = next((text for one, other, inside in pairs if (text := difference(one, other, rtol, inside))), "")
+    if len(found) != len(expected):
+        first = f"the first that differs: {first}" if first else f"the first {len(pairs)} agree"
+        return f"{prefix(where)}{len(found)} entries, expected {len(expected)}; {first}"
+    return first
 
 
 def plain(value: Any) -> Any:
-    """Tensors as arrays, dataclasses and sequences as lists; a list of equally long lists of numbers as an array."""
+    """Tensors as arrays, dataclasses and sequences as lists; a list of equally long lists of numbers as an array.
+
+    Other lists keep their entries as they are, and numpy's scalars are Python's.
+    """
     if isinstance(value, Tensor):
         value = value.detach().cpu().double().numpy() if value.is_floating_point() else value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray) and value.ndim == 0:
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
         return value.item()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = [getattr(value, field.name) for field in dataclasses.fields(value)]
@@ -207,8 +235,8 @@ def plain(value: Any) -> Any:
         try:
             array = np.array([plain(each) for each in value])
         except ValueError:  # unequal lengths
-            return [plain(each) for each in value]
-        return array if array.dtype.kind in "iuf" else [plain(each) for each in value]
+            return list(value)
+        return array if array.dtype.kind in "iuf" else list(value)
     return value
 
 
@@ -223,13 +251,22 @@ def name(thing: Any) -> str:
     return f"{thing.__module__}.{thing.__name__}" if thing.__module__.startswith("gptcore.") else thing.__name__
 
 
-def told(value: Any) -> str:
+def against(found: Any, expected: Any) -> str:
+    """What was found and what was expected: two numbers with as many digits as it takes to tell them apart."""
+    digits = 6
+    while (both(numbers.Real, found, expected) and digits < 17
+           and float(f"{float(found):.{digits}g}") == float(f"{float(expected):.{digits}g}")):
+        digits += 1
+    return f"{told(found, digits)}, expected {told(expected, digits)}"
+
+
+def told(value: Any, digits: int = 6) -> str:
     """A value, short enough for a message."""
     if isinstance(value, Exception):
         return f"{type(value).__name__}: {value}"
     if isinstance(value, np.ndarray):
-        value = value.round(4).tolist()
-    return f"{value:.6g}" if isinstance(value, float) and value != int_or_nan(value) else BRIEF.repr(value)
+        value = (value.round(4) if value.dtype.kind == "f" else value).tolist()
+    return f"{value:.{digits}g}" if isinstance(value, float) and value != int_or_nan(value) else BRIEF.repr(value)
 
 
 def int_or_nan(value: float) -> float:
@@ -243,10 +280,30 @@ def raised_at(value: Any) -> str:
     return f", raised in `{own[-1].line}`" if own else ""
 
 
-def asked(given: Any) -> str:
-    """The arguments of a case, in brackets, if they are short; nothing for a case that is a function or has none."""
-    shown = ", ".join(map(BRIEF.repr, given)) if isinstance(given, tuple) else ""
-    return f" ({shown})" if shown and len(shown) < 100 and "\n" not in shown else ""
+def asked(given: Any, function: Any) -> str:
+    """What a case asks of a function, in brackets: its arguments, if they are short, or the use that is made of it."""
+    shown = ", ".join(map(BRIEF.repr, given)) if isinstance(given, tuple) else use(given, function)
+    return f" ({shown})" if shown and len(shown) < 240 and "\n" not in shown else ""
+
+
+def use(given: Callable, function: Any) -> str:
+    """The body of a lambda, in names that a notebook knows; empty for another function and where there is no source."""
+    code = getattr(given, "__code__", None)
+    try:
+        tree = ast.parse("".join(linecache.getlines(code.co_filename)) if code else "")
+    except SyntaxError:
+        return ""
+    here = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno]
+    if len(here) != 1:  # of two in one line, it might be either
+        return ""
+    ours = given.__globals__ if given.__module__ == "gptcore.course.cases" else {}
+    for each in ast.walk(here[0].body):
+        if isinstance(each, ast.Name) and each.id in code.co_varnames[:code.co_argcount]:
+            each.id = name(function)
+        elif isinstance(each, ast.Name) and each.id in ours and not inspect.ismodule(ours[each.id]):
+            each.id = f"cases.{each.id}"
+    body = ast.unparse(here[0].body)
+    return body if len(body) < 200 else f"{body[:197]}..."
 
 
 def prefix(where: str) -> str:
