@@ -267,6 +267,23 @@ class TestSameModule:
         with pytest.raises(check.Refused, match="IndexError: far away"):
             check.same_module(Broken(), Twin(), INPUTS)
 
+    def test_a_module_that_returns_nothing(self):
+        class Forgetful(Twin):
+            def forward(self, x):
+                x @ self.weight
+        with pytest.raises(check.Refused, match="nothing was returned"):
+            check.same_module(Forgetful(), Twin(), INPUTS)
+
+    def test_what_a_module_makes_on_the_way_is_double_too(self, capsys):
+        class Filled(Twin):
+            def forward(self, x):
+                scores = torch.zeros(len(x), 2)
+                for i, row in enumerate(x):
+                    scores[i] = row @ self.weight + self.bias
+                return scores
+        check.same_module(Filled(), Twin(), INPUTS)
+        assert capsys.readouterr().out.startswith("same: ") and torch.get_default_dtype() == torch.float32
+
     def test_a_wrong_output(self):
         with pytest.raises(check.Refused, match="the output"):
             check.same_module(Line(slope=1.001), Twin(), INPUTS, NAMES)

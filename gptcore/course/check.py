@@ -14,7 +14,8 @@ import math
 import numbers
 import reprlib
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ def same_module(
     ours, theirs = copy.deepcopy(by_hand).double().eval(), copy.deepcopy(shipped).double().eval()
     ours.load_state_dict({mine: theirs.state_dict()[other] for mine, other in names.items()})
     for case, given in inputs.items():
-        found, expected = outcome(run_module, (ours, given)), outcome(run_module, (theirs, given))
+        with in_double():
+            found, expected = outcome(run_module, (ours, given)), outcome(run_module, (theirs, given))
         parameters = {mine: names[mine] for mine, _ in ours.named_parameters()}
         if isinstance(found, dict) and isinstance(expected, dict):
             for mine, other in parameters.items():
@@ -154,11 +156,24 @@ def outcome(function: Callable, given: Any) -> Any:
         return error
 
 
-def run_module(module: nn.Module, given: Sequence[Tensor]) -> dict[str, Any]:
+@contextmanager
+def in_double() -> Iterator[None]:
+    """What a module makes on the way, say by torch.zeros, is float64 as its weights are."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def run_module(module: nn.Module, given: Sequence[Tensor]) -> dict[str, Any] | None:
     """Output, and gradients by name, of one forward and backward pass."""
     given = [x.detach().double().requires_grad_() if x.is_floating_point() else x for x in given]
     module.zero_grad()
     output = module(*given)
+    if output is None:
+        return None
     mix = torch.randn(output.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     (output * mix).sum().backward()
     return ({"the output": output} | {f"gradient of input {i}": x.grad for i, x in enumerate(given) if x.requires_grad}
