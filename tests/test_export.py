@@ -17,7 +17,7 @@ NAMES = ["<|user|>", "<|user|>>", "[INST]"]  # one begins as another one does
 RUNS = st.tuples(st.sampled_from("a \n\r\t한😀א\x00"), st.integers(1, 300)).map(lambda run: run[0] * run[1])
 RIGHT_TO_LEFT = st.text("אבגדהשלום عربي\u200f\u202b 1,.\n", max_size=40)
 EMOJI = st.text("👩\u200d👧🇪🇺🏽é\u0301 a", max_size=20)
-TEXTS = TEXT | PIECES | BYTES | RUNS | RIGHT_TO_LEFT | EMOJI
+TEXTS = (TEXT | PIECES | BYTES | RUNS | RIGHT_TO_LEFT | EMOJI).filter(lambda text: not any(name in text for name in NAMES))
 MARKED = st.lists(TEXT | st.sampled_from([*NAMES, END_OF_TEXT, "<|user|", " "]), max_size=8).map("".join)
 
 
