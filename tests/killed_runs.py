@@ -9,6 +9,7 @@ import random
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from gptcore.checkpoint import load_checkpoint
 from gptcore.device import Device
@@ -74,7 +76,7 @@ def at_random_moments(folder: Path, kills: int) -> None:
             time.sleep(rng.uniform(0, 0.8 * span))
             os.kill(child, signal.SIGKILL)
             if ended_well(child):
-                span *= 0.8  # so that it gets shorter where the first run was slow, on a machine that was busy
+                span *= 0.8  # the first run may have been slow, on a machine that was busy
                 break
             killed += 1
     print(f"{killed} kills in {runs} runs")
@@ -136,6 +138,8 @@ def at_operation(number: int, folder: Path, act: Callable[[], None]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    tqdm.monitor_interval = 0  # no second thread
+    tqdm.set_lock(threading.RLock())  # tqdm's own is shared by forks, and stays locked when one that holds it is killed
     mode, place = sys.argv[1], Path(sys.argv[2])
     work(place / "whole")  # here and not in a child, so that what torch loads at first use is loaded once
     if mode == "random":
