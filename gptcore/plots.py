@@ -1,7 +1,7 @@
 """Every figure of the course, in one style: the finding in the title, few colours, the floor or the baseline drawn in."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from gptcore.files import atomic_write
 
 __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "character_map", "curves", "gap_bars", "heat_map",
-           "kind_dots", "ladder_bars", "loss_curves", "next_character_bars", "save", "show", "surprisal_text",
+           "kind_dots", "ladder_bars", "loss_curves", "next_character_bars", "reading", "save", "show", "surprisal_text",
            "token_text", "train_and_validation", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
@@ -155,23 +155,44 @@ def next_character_bars(distributions: Mapping[str, Mapping[str, float]], title:
 
 def surprisal_text(text: str, bits: Sequence[float] | Float[np.ndarray, "n"], title: str) -> Figure:
     """Draw a text in which every character stands on a colour that says how many bits it cost."""
+    bar = "bits that the character costs (steps of colour are finer for cheap ones)"
+    return coloured_text(text, bits, title, "YlOrBr", PowerNorm(0.6, 0, 8), [0, 0.5, 1, 2, 4, 8], bar)
+
+
+def reading(
+    pieces: Sequence[str], weights: Sequence[float] | Float[np.ndarray, "n"], asking: Collection[int], title: str
+) -> Figure:
+    """Draw what is read: a text whose pieces stand on a colour for the weight that they get; who asks is underlined."""
+    text, shares = "".join(pieces), np.repeat(weights, [len(piece) for piece in pieces])
+    ends = np.cumsum([len(piece) for piece in pieces])
+    underlined = [i for piece in asking for i in range(ends[piece] - len(pieces[piece]), ends[piece])]
+    return coloured_text(text, shares, title, "YlGnBu", PowerNorm(0.5, 0, 1), [0, 0.01, 0.05, 0.2, 0.5, 1],
+                         "weight of the token; the one that asks is underlined", "{x:.0%}", underlined)
+
+
+def coloured_text(
+    text: str, values: Sequence[float] | Float[np.ndarray, "n"], title: str, colours: str, norm: PowerNorm,
+    ticks: Sequence[float | int], label: str, number: str = "{x:g}", underlined: Collection[int] = (),
+) -> Figure:
+    """Draw a text, each character on a colour for its value, long lines folded, with a bar that explains the colours."""
     lines, wide = text.rstrip("\n").split("\n"), 90
-    places, row = [], 0  # (row, column) of each character, long lines folded
+    places, row = [], 0  # (row, column) of each character
     for line in lines:
         places += [(row + i // wide, i % wide) for i in range(len(line) + 1)]
         row += len(line) // wide + 1
-    norm, colours = PowerNorm(0.6, 0, 8), plt.get_cmap("YlOrBr")
+    palette = plt.get_cmap(colours)
     with canvas(title, width=9, height=0.21 * row + 1.1) as (figure, axes):
-        for character, (y, x), cost in zip(text, places, bits):
-            axes.add_patch(Rectangle((x, y), 1, 1, color=colours(norm(cost)), linewidth=0))
-            dark = norm(cost) > 0.72
+        for i, (character, (y, x), value) in enumerate(zip(text, places, values)):
+            axes.add_patch(Rectangle((x, y), 1, 1, color=palette(norm(value)), linewidth=0))
+            if i in underlined:
+                axes.add_patch(Rectangle((x, y + 0.9), 1, 0.12, color=VERMILION, linewidth=0))
             axes.text(x + 0.5, y + 0.54, "" if character in " \n" else character, family="monospace", fontsize=9.5,
-                      ha="center", va="center", color="white" if dark else "black")
+                      ha="center", va="center", color="white" if norm(value) > 0.72 else "black")
         axes.set(xlim=(0, wide + 1), ylim=(row, 0))
         axes.axis("off")
-        bar = figure.colorbar(plt.cm.ScalarMappable(norm, colours), ax=axes, orientation="horizontal", aspect=45,
-                              shrink=0.5, pad=0.02, ticks=[0, 0.5, 1, 2, 4, 8])
-        bar.set_label("bits that the character costs (steps of colour are finer for cheap ones)", fontsize=9)
+        bar = figure.colorbar(plt.cm.ScalarMappable(norm, palette), ax=axes, orientation="horizontal", aspect=45,
+                              shrink=0.5, pad=0.02, ticks=ticks, format=number)
+        bar.set_label(label, fontsize=9)
     return figure
 
 
@@ -219,7 +240,8 @@ def heat_map(
     size = 0.24
     with canvas(title, width=size * len(columns) + 2, height=size * len(rows) + 1.2) as (figure, axes):
         image = axes.imshow(matrix, cmap="YlGnBu", norm=PowerNorm(0.5, 0, 1))
-        axes.set_xticks(range(len(columns)), map(visible, columns), family="monospace", fontsize=9)
+        upright = 90 if max(map(len, columns)) > 2 else 0
+        axes.set_xticks(range(len(columns)), map(visible, columns), family="monospace", fontsize=9, rotation=upright)
         axes.set_yticks(range(len(rows)), map(visible, rows), family="monospace", fontsize=9)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.tick_params(length=0)

@@ -61,6 +61,18 @@ EQUIVALENT = {
     "tqdm(total=len(order), unit='windowX', disable=not progress)": "a word in the progress bar",
     "evaluation._predictions: np.argsort(windows.length, kind='stable') -> np.argsort(windows.length, kind='stableX')":
         "numpy reads the first letter",
+    "attention.attention_weights: k.transpose(-2, -1) -> k.transpose(2, -1)":
+        "queries and keys have four dimensions, so the last but one is number 2",
+    "attention.attention_weights: q.size(-2) -> q.size(2)":
+        "queries and keys have four dimensions, so the last but one is number 2",
+    "attention.attention_weights: k.size(-2) -> k.size(2)":
+        "queries and keys have four dimensions, so the last but one is number 2",
+    "attention.sdpa_attention: q.size(-2) -> q.size(2)":
+        "queries and keys have four dimensions, so the last but one is number 2",
+    "attention.sdpa_attention: k.size(-2) -> k.size(2)":
+        "queries and keys have four dimensions, so the last but one is number 2",
+    "attention.sdpa_attention: T == 1 -> T == 0":
+        "a single query may look at everything, so the mask that it spares hides nothing",
     "ngram.NGram.token_nats: i - order + 1 -> i - order - 1":
         "a longer context is cut to the model's order; only with `order`, not built by hand, would it count (test_ngram.py)",
     "ngram.NGram.token_nats: i - order + 1 -> i - order + 0":

@@ -430,3 +430,6 @@ def test_cases_cannot_be_passed_by_luck():
     shapes = [logits.shape for logits, _ in cases.LOGITS.values()]
     assert any(len(set(shape)) == 3 and shape[1] > 2 for shape in shapes)
     assert any(len(nats) < 10 for nats, in cases.NATS.values()) and any(len(nats) == 10 for nats, in cases.NATS.values())
+    assert any(len({*q.shape, k.shape[2]}) == 5 for q, k in cases.QUERIES_AND_KEYS.values())
+    assert all((q.shape, k.shape) == (other.shape, keys.shape) and v.shape == k.shape for (q, k), (other, keys, v) in zip(
+        cases.QUERIES_AND_KEYS.values(), cases.QUERIES_KEYS_VALUES.values(), strict=True))

@@ -204,12 +204,25 @@ def test_token_text_changes_colour_from_token_to_token():
     assert len(axes.lines) == len(whole) + len(parts)  # each token begins with a white line, for eyes without colours
 
 
+def test_reading_spreads_the_weight_of_a_piece_over_its_characters_and_underlines_who_asks():
+    axes = plots.reading(["Ad", "a:\n", "Sing"], [0.1, 0.9, 0.0], [2], "T").axes[0]
+    assert "".join(shown.get_text() for shown in axes.texts) == "Ada:Sing"
+    squares = [patch for patch in axes.patches if patch.get_height() == 1]
+    colours = [patch.get_facecolor() for patch in squares]
+    assert colours[0] == colours[1] != colours[2] == colours[3] == colours[4] != colours[5]  # the line break is of "a:"
+    lines = [patch.get_xy() for patch in axes.patches if patch.get_height() < 1]
+    assert [x for x, _ in lines] == [0, 1, 2, 3] and all(1 < y < 2 for _, y in lines)  # the second row
+
+
 def test_heat_map_keeps_rows_and_columns_apart():
     matrix = np.array([[0.0, 0.25, 0.75], [1.0, 0.0, 0.0]])
     axes = plots.heat_map(matrix, ["a", "\n"], ["x", "y", " "], "T", "next", "this").axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), matrix)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "↵"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y", "␣"]
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {0}
+    words = plots.heat_map(matrix, ["a", "b"], ["Ada", "has", "it"], "T", "next", "this").axes[0]
+    assert {label.get_rotation() for label in words.get_xticklabels()} == {90}  # side by side they would overlap
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("next", "this")
 
 

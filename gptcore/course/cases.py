@@ -4,17 +4,20 @@ Each is a dict from the name of a case to its arguments, or to a function that u
 that a wrong implementation cannot pass by luck: no two dimensions of an array are equal, no text has just one letter.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gptcore import playhouse
 from gptcore.mlp import MLPConfig, MLPModel
 from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document
 
-__all__ = ["BATCHES", "BPE", "BYTE_NATS", "CHARACTERS", "CHUNKS", "LOGITS", "MODEL_DOCUMENTS", "NATS", "NATS_IN_PAIRS",
-           "NGRAM", "REPLAYS", "TOKENS", "pile_of_books"]
+__all__ = ["ATTENTION_LAYERS", "BATCHES", "BPE", "BYTE_NATS", "CHARACTERS", "CHUNKS", "LOGITS", "MASKS", "MERGES",
+           "MODEL_DOCUMENTS", "NATS", "NATS_IN_PAIRS", "NGRAM", "QUERIES_AND_KEYS", "QUERIES_KEYS_VALUES", "REPLAYS",
+           "SPLITS", "TOKENS", "pile_of_books"]
 
 CHARACTERS = {
     "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
@@ -214,4 +217,62 @@ BYTE_NATS = {
     "<|endoftext|> twice at the end": (GUESSER, [np.array([261, 97, 261, 261])], ABC),
     "a byte that is no text": (GUESSER, [np.array([261, 255, 97, 261])], ABC),
     "forty texts": (GUESSER, [encode_document(ABC, "abcd" * (i % 3) + "cb" * (i % 4) + "a") for i in range(40)], ABC),
+}
+
+MASKS = {
+    "three positions": (3, 3),
+    "the last two of five": (2, 5),
+    "the last of four": (1, 4),
+    "one position": (1, 1),
+}
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+HEADS = {  # queries and keys; B, H, T, S and D differ, but for T = S
+    "two texts, three heads, five positions": (normal(2, 3, 5, 4), normal(2, 3, 5, 4)),
+    "the last two of seven positions": (normal(4, 3, 2, 5), normal(4, 3, 7, 5)),
+    "the last of six positions": (normal(3, 2, 1, 4), normal(3, 2, 6, 4)),
+    "large queries": (30 * normal(1, 2, 6, 3), normal(1, 2, 6, 3)),
+    "a single position": (normal(3, 2, 1, 5), normal(3, 2, 1, 5)),
+    "keys that are wider than the queries": (normal(2, 3, 5, 4), normal(2, 3, 5, 6)),
+}
+QUERIES_AND_KEYS = dict(HEADS)
+QUERIES_KEYS_VALUES = {case: (q, k, normal(*k.shape)) for case, (q, k) in HEADS.items()}
+SPLITS = {
+    "twelve channels, three heads": (normal(2, 5, 12), 3),
+    "six channels, one head": (normal(3, 2, 6), 1),
+    "ten channels, five heads": (normal(1, 4, 10), 5),
+    "eight channels, three heads": (normal(2, 5, 8), 3),
+}
+MERGES = {
+    "three heads of four": (normal(2, 3, 5, 4),),
+    "one head": (normal(3, 1, 2, 6),),
+    "five heads of two": (normal(1, 5, 4, 2),),
+    "no heads at all": (normal(2, 5, 4),),
+}
+
+
+def layer(method: str, *arguments: int, training: bool = True) -> Callable:
+    """A case that builds a layer, gives it fixed weights, whatever it drew, and calls one of its methods."""
+    def use(Attention: type) -> Tensor | tuple[Tensor, ...]:
+        module = Attention(*arguments).double().train(training)
+        draw = torch.Generator().manual_seed(0)
+        for _, parameter in sorted(module.named_parameters()):
+            parameter.data = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+        x = torch.randn(2, 5, arguments[0], generator=draw, dtype=torch.float64)
+        return getattr(module, method)(x)
+    return use
+
+
+ATTENTION_LAYERS = {
+    "12 channels, 3 heads, forward": layer("forward", 12, 3),
+    "12 channels, 3 heads, forward, not in training": layer("forward", 12, 3, training=False),
+    "12 channels, 3 heads, weights": layer("weights", 12, 3),
+    "12 channels, 3 heads, heads": lambda Attention: torch.stack(layer("heads", 12, 3)(Attention)),
+    "10 channels, 3 heads of width 4": layer("forward", 10, 3, 4),
+    "one head": layer("forward", 6, 1),
+    "10 channels, 4 heads": layer("forward", 10, 4),
 }

@@ -179,4 +179,34 @@ EXERCISES = {
          "The vocabulary goes up to vocab_size, also where the largest id of the text is smaller.":
             lambda ids, vocab_size: 1 - len(set(ids)) / (max(ids, default=0) + 1)},
     ),
+    "window_mask": Exercise(
+        {"five positions, two back": ((5, 2), [[5 > t >= s >= t - 2 for s in range(5)] for t in range(5)]),
+         "only itself": ((3, 0), [[True, False, False], [False, True, False], [False, False, True]]),
+         "further back than there is": ((2, 7), [[True, False], [True, True]])},
+        {"One too few: a reach of 2 means itself and two more, three in all.":
+            lambda T, reach: [[t - reach < s <= t for s in range(T)] for t in range(T)],
+         "It looks into the future as far as into the past. Nobody may see what comes later.":
+            lambda T, reach: [[abs(t - s) <= reach for s in range(T)] for t in range(T)],
+         "Rows and columns are exchanged: the row is who looks, the column who is looked at.":
+            lambda T, reach: [[s - reach <= t <= s for s in range(T)] for t in range(T)]},
+    ),
+    "layer_parameters": Exercise(
+        {"GPT-2's": ((768, 12, 64), 2362368), "three heads of four": ((10, 3, 4), 526), "one head": ((6, 1, 5), 141)},
+        {"The biases are missing: each linear layer also has one number for each channel that comes out.":
+            lambda n_embd, n_head, head_size: 4 * n_embd * n_head * head_size,
+         "That holds if n_head * head_size is n_embd. They may differ: n_embd goes in, 3 * n_head * head_size comes out.":
+            lambda n_embd, n_head, head_size: 4 * n_embd * (n_embd + 1),
+         "Queries, keys and values are three layers, and all heads have their own: is one of these factors missing?":
+            lambda n_embd, n_head, head_size: 3 * head_size * (n_embd + 1) + n_embd * (n_head * head_size + 1)},
+    ),
+    "longest_text": Exercise(
+        {"a megabyte": ((1_000_000, 1, 4), 250), "16 gigabytes": ((16 * 10 ** 9, 32, 12), 3227),
+         "just enough": ((1600, 2, 2), 10)},
+        {"That would be so if memory grew as the length does. It grows with its square: take the root.":
+            lambda memory, B, H: memory // (4 * B * H),
+         "Each text and each head has a matrix of its own: divide by B and H, too.":
+            lambda memory, B, H: math.isqrt(memory // 4),
+         "An entry takes 4 bytes.":
+            lambda memory, B, H: math.isqrt(memory // (B * H))},
+    ),
 }
