@@ -7,6 +7,7 @@ files can be of two different steps after a crash. No pickle: reading a checkpoi
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Checkpoint:
     state: State
     settings: dict
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def restore(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         """Put weights, optimizer moments and torch's random states back to where they were."""
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
         for key, tensor in self.tensors.items():
@@ -67,10 +68,12 @@ class Checkpoint:
             parts[part][name] = tensor
         model.load_state_dict(parts["model"])
         parameters = dict(model.named_parameters())
+        owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
         for key, tensor in parts["optimizer"].items():
             name, slot = key.rsplit(".", 1)
             # AdamW keeps its step count on the CPU, whatever the device.
-            optimizer.state[parameters[name]][slot] = tensor if slot == "step" else tensor.to(parameters[name].device)
+            parameter = parameters[name]
+            owner[parameter].state[parameter][slot] = tensor if slot == "step" else tensor.to(parameter.device)
         torch.set_rng_state(parts["random"]["cpu"])
         place = next(model.parameters()).device
         if place.type == "cuda" and "cuda" in parts["random"]:
@@ -91,13 +94,14 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State, settings: dict
+    path: str | Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], state: State, settings: dict
 ) -> None:
     """Write a checkpoint atomically; a failure leaves the older one in place."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
-        for slot, tensor in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{name}.{slot}"] = tensor
+        for optimizer in optimizers:
+            for slot, tensor in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{slot}"] = tensor
     tensors["random.cpu"] = torch.get_rng_state()
     place = next(model.parameters()).device
     if place.type == "cuda":

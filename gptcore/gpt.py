@@ -272,14 +272,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Drop what torch.compile puts before the names of the weights."""
     return name.replace("_orig_mod.", "")
 
 
 def save_weights(model: GPT, path: str | Path) -> None:
     """Write the weights as safetensors, with the configuration as JSON in the file's metadata."""
-    weights = {_plain(name): weight.contiguous() for name, weight in model.state_dict().items()}
+    weights = {plain_name(name): weight.contiguous() for name, weight in model.state_dict().items()}
     with atomic_write(path) as temporary:
         save_file(weights, temporary, metadata={"config": json.dumps(model.config.to_dict())})
 
@@ -292,7 +292,7 @@ def load_weights(path: str | Path, device: torch.device | str = "cpu") -> GPT:
     try:
         with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
             text = (file.metadata() or {}).get("config")
-            weights = {_plain(name): file.get_tensor(name) for name in file.keys()}
+            weights = {plain_name(name): file.get_tensor(name) for name in file.keys()}
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is no whole safetensors file ({error}); fetch it again or go back to an older "
                          "checkpoint") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 __all__ = ["TrainConfig", "learning_rate"]
 
 SCHEDULES = ("cosine", "plateau", "constant")
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class TrainConfig:
 
     One step reads accumulation * batch_size windows. `warmup` counts steps; `min_learning_rate` None means a tenth of
     learning_rate. Under "plateau" the rate is multiplied by `factor` when more than `patience` evaluations in a row
-    brought no better validation loss. `clip` bounds the gradient norm; 0 switches that off.
+    brought no better validation loss. `clip` bounds the gradient norm; 0 switches that off. Under "muon" the matrices of
+    the blocks are trained by Muon and the rest by AdamW, both at `learning_rate`; `betas` are AdamW's.
 
     >>> TrainConfig(steps=50, warmup=100)
     Traceback (most recent call last):
@@ -29,6 +31,7 @@ class TrainConfig:
     min_learning_rate: float | None = None
     warmup: int = 0
     schedule: str = "cosine"
+    optimizer: str = "adamw"
     factor: float = 0.1
     patience: int = 5
     weight_decay: float = 0.1
@@ -46,6 +49,7 @@ class TrainConfig:
             "min_learning_rate": (0 <= self.floor <= self.learning_rate,
                                   f"between 0 and learning_rate={self.learning_rate}; None means a tenth of that"),
             "schedule": (self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+            "optimizer": (self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
             "factor": (0 < self.factor < 1, "between 0 and 1; 0.5 halves the rate"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "betas": (all(0 <= beta < 1 for beta in self.betas), "two numbers from 0 to below 1"),

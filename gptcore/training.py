@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,11 +21,12 @@ from gptcore.batches import IGNORE, Batches, validation_windows
 from gptcore.checkpoint import State, load_checkpoint, save_checkpoint
 from gptcore.device import Device, choose_device, environment_report
 from gptcore.evaluation import cross_entropy, window_loss
-from gptcore.gpt import GPT, save_weights
+from gptcore.gpt import GPT, plain_name, save_weights
 from gptcore.runs import RunFolder
 from gptcore.schedule import TrainConfig, learning_rate
 
-__all__ = ["Diverged", "Interrupted", "TrainConfig", "accumulate_gradients", "decay_groups", "learning_rate", "train"]
+__all__ = ["Diverged", "Interrupted", "TrainConfig", "accumulate_gradients", "decay_groups", "learning_rate",
+           "make_optimizers", "train"]
 
 MOST_SKIPPED = 25  # fp16 steps in a row: the scale has fallen from 65,536 to 0.002, so it is not what is wrong
 Documents = Sequence[Integer[np.ndarray, "_"]]
@@ -52,6 +53,7 @@ def train(
     overwrite: bool = False,
     progress: bool = True,
     bytes_per_token: float | None = None,
+    after_evaluation: Callable[[nn.Module, State], None] | None = None,
 ) -> State:
     """Train `model` in place, with its log and checkpoints in `run_folder`, and return where the run ended.
 
@@ -60,7 +62,8 @@ def train(
     saved yet it starts from the beginning, so give it the model it began with. Settings and texts must be the old ones;
     only `steps` may change, and not under "cosine", whose curve depends on it.
 
-    `bytes_per_token` puts bits per byte into the progress bar. torch's random state is left as it was found. Raises
+    `bytes_per_token` puts bits per byte into the progress bar; `after_evaluation(model, state)` is called whenever the
+    model has been evaluated, say to keep its weights. torch's random state is left as it was found. Raises
     FileExistsError for a folder with a run in it (unless resume or overwrite), ValueError for changed settings or a
     damaged checkpoint, Diverged, Interrupted after Ctrl-C (a second one stops at once), OSError when the disk is full.
     """
@@ -81,6 +84,8 @@ def train(
                 bar.update()
                 if run.state.step % config.eval_every == 0 or run.state.step == config.steps:
                     run.evaluate()
+                    if after_evaluation:
+                        after_evaluation(model, run.state)
     return run.state
 
 
@@ -103,6 +108,24 @@ def accumulate_gradients(
     return torch.stack(losses).sum(), count
 
 
+def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Return what moves the parameters: AdamW alone, or Muon for the matrices of the blocks and AdamW for the rest.
+
+    Muon moves a matrix by the same length in all its directions, where AdamW follows the few that have large gradients
+    (https://kellerjordan.github.io/posts/muon). Its steps are scaled to the size of AdamW's, so that both share one rate
+    (Liu et al., "Muon is scalable for LLM training", 2025, section 2.2).
+    """
+    groups = decay_groups(model, config.weight_decay)
+    muon = []
+    if config.optimizer == "muon":
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(f"optimizer='muon' needs torch 2.9 or newer, and this is {torch.__version__}; use 'adamw'")
+        matrices = [p for name, p in model.named_parameters() if plain_name(name).startswith("blocks.") and p.dim() == 2]
+        muon = [torch.optim.Muon(matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")]
+        groups[0]["params"] = [p for p in groups[0]["params"] if not any(p is matrix for matrix in matrices)]
+    return [torch.optim.AdamW(groups, betas=config.betas), *muon]
+
+
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Split the parameters for AdamW: two dimensions or more decay (embeddings too), biases and norms do not.
 
@@ -123,8 +146,7 @@ class Run:
         block_size = model.config.block_size
         self.batches = Batches(train_documents, block_size, config.batch_size, config.seed)
         self.windows = validation_windows(validation_documents, block_size).thin(config.eval_windows)
-        groups = decay_groups(model, config.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+        self.optimizers = make_optimizers(model, config)
         self.scaler = torch.amp.GradScaler(device.device.type, enabled=device.needs_scaler)
         self.state = State()
         texts = fingerprint(train_documents, validation_documents)
@@ -152,7 +174,7 @@ class Run:
             return False
         checkpoint = load_checkpoint(self.folder.last)
         checkpoint.refuse_changes(self.settings)
-        checkpoint.restore(self.model, self.optimizer)
+        checkpoint.restore(self.model, self.optimizers)
         self.state = checkpoint.state
         if self.scaler.is_enabled() and self.state.scaler:
             self.scaler.load_state_dict(self.state.scaler)
@@ -165,20 +187,23 @@ class Run:
         """Take one optimizer step and return its loss."""
         started, state = time.perf_counter(), self.state
         rate = learning_rate(state.step, self.config, state.reduction)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         micro_batches = [self.batches.batch(state.step, micro) for micro in range(self.config.accumulation)]
-        self.optimizer.zero_grad()
         mean, count = accumulate_gradients(self.model, micro_batches, self.device, self.scaler)
-        self.scaler.unscale_(self.optimizer)  # before clipping, which would otherwise measure scaled gradients
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)  # before clipping, which would otherwise measure scaled gradients
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf).item()
         loss = mean.item()
         if math.isfinite(loss) and math.isfinite(norm):
             state.loss_sum, state.norm_sum = state.loss_sum + loss, state.norm_sum + norm
             state.counted, state.skipped_in_a_row = state.counted + 1, 0
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
         else:
             self.skip(f"the loss is {loss} and the gradient norm {norm} in step {state.step} at rate {rate:g}")
-        self.scaler.step(self.optimizer)  # steps, unless an fp16 gradient has overflowed
         self.scaler.update()
         state.step += 1
         state.tokens += count
@@ -206,7 +231,7 @@ class Run:
             rate = learning_rate(max(state.step - 1, 0), config, state.reduction)
             self.give_up(f"the validation loss is {loss} after {state.step} steps, the last at rate {rate:g}")
         steps = state.counted or math.nan
-        rate = self.optimizer.param_groups[0]["lr"] if state.step else math.nan
+        rate = self.optimizers[0].param_groups[0]["lr"] if state.step else math.nan
         self.folder.append(state.step, state.tokens, state.loss_sum / steps, loss, error, rate, state.norm_sum / steps,
                            self.speed)
         if state.judge(loss, config):
@@ -220,7 +245,7 @@ class Run:
         """Write the checkpoint."""
         self.state.scaler = self.scaler.state_dict()
         with self.folder.saving():
-            save_checkpoint(self.folder.last, self.model, self.optimizer, self.state, self.settings)
+            save_checkpoint(self.folder.last, self.model, self.optimizers, self.state, self.settings)
 
     def write_config(self) -> None:
         """Write config.json: the settings, and on what they ran."""

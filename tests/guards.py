@@ -61,6 +61,7 @@ UNCHECKED = {
     "gptcore.training.Interrupted": "an exception",
     "gptcore.training.accumulate_gradients": "chapter 09",
     "gptcore.training.decay_groups": "chapter 09",
+    "gptcore.training.make_optimizers": "chapter 09",
     "gptcore.training.train": "chapter 09",
 }
 

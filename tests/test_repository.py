@@ -105,5 +105,5 @@ def test_nothing_is_unpickled():
 
 def test_make_help_names_every_target():
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
-    assert all(f"make {target}" in shown for target in phony)
+    phony = " ".join(re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)).split()
+    assert len(phony) > 10 and all(f"make {target}" in shown for target in phony)

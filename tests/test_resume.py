@@ -19,7 +19,8 @@ from gptcore.checkpoint import State, load_checkpoint, save_checkpoint
 from gptcore.device import Device
 from gptcore.gpt import GPT, GPTConfig
 from gptcore.runs import RunFolder
-from gptcore.training import TrainConfig, fingerprint, train
+from gptcore.schedule import OPTIMIZERS
+from gptcore.training import TrainConfig, fingerprint, make_optimizers, train
 
 ROOT = Path(__file__).parent.parent
 CONFIG = TrainConfig(steps=4, batch_size=3, learning_rate=0.01, schedule="constant", eval_every=2, eval_windows=4)
@@ -99,32 +100,37 @@ def test_a_full_disk_is_said_and_harms_nothing(tmp_path):
 # What a checkpoint holds
 
 
-def test_a_checkpoint_holds_weights_moments_and_random_state(tmp_path):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_checkpoint_holds_weights_moments_and_random_state(tmp_path, optimizer):
+    config = TrainConfig(steps=3, optimizer=optimizer)
     model = new_model()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    optimizers = make_optimizers(model, config)
     for _ in range(3):
         model(torch.tensor([[1, 2]])).square().sum().backward()
-        optimizer.step()
+        for each in optimizers:
+            each.step()
     state = State(step=3, best=1 / 3, loss_sum=0.1 + 0.2, scaler={"scale": 2.0**16})
-    save_checkpoint(tmp_path / "c.safetensors", model, optimizer, state, {"train": {"steps": 3}})
+    save_checkpoint(tmp_path / "c.safetensors", model, optimizers, state, {"train": {"steps": 3}})
     drawn = torch.rand(4)
-    other, fresh = new_model(), torch.optim.AdamW
-    other_optimizer = fresh(other.parameters(), lr=0.1)
+    other = new_model()
+    restored = make_optimizers(other, config)
     checkpoint = load_checkpoint(tmp_path / "c.safetensors")
-    checkpoint.restore(other, other_optimizer)
+    checkpoint.restore(other, restored)
     assert checkpoint.state == state and checkpoint.settings == {"train": {"steps": 3}}
     assert torch.equal(drawn, torch.rand(4))
-    theirs = other_optimizer.state_dict()["state"]
-    for index, slots in optimizer.state_dict()["state"].items():  # torch's own view of its state
-        assert slots.keys() == theirs[index].keys()
-        assert all(torch.equal(slots[name], theirs[index][name]) for name in slots)
+    for ours, theirs in zip(optimizers, restored, strict=True):
+        ours, theirs = ours.state_dict()["state"], theirs.state_dict()["state"]  # torch's own view of its state
+        assert len(ours) == len(theirs) > 0
+        for index, slots in ours.items():
+            assert slots.keys() == theirs[index].keys()
+            assert all(torch.equal(slots[name], theirs[index][name]) for name in slots)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values()))
     assert not (tmp_path / "c.safetensors").read_bytes().count(b"pickle")
 
 
 def test_a_state_before_any_evaluation_survives_json(tmp_path):
     model = new_model()
-    save_checkpoint(tmp_path / "c.safetensors", model, torch.optim.AdamW(model.parameters()), State(), {})
+    save_checkpoint(tmp_path / "c.safetensors", model, [torch.optim.AdamW(model.parameters())], State(), {})
     assert load_checkpoint(tmp_path / "c.safetensors").state == State() and State().best == math.inf
 
 
@@ -182,10 +188,12 @@ def test_a_fingerprint_knows_every_id_the_order_and_the_split():
     assert fingerprint([a]) == fingerprint([a.astype(np.uint16)])
 
 
-def test_more_steps_go_on_as_one_long_run_unless_under_a_cosine(tmp_path):
-    go(tmp_path / "long", replace(CONFIG, steps=8))
-    go(tmp_path / "grown")
-    assert go(tmp_path / "grown", replace(CONFIG, steps=8), resume=True).step == 8
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_more_steps_go_on_as_one_long_run_unless_under_a_cosine(tmp_path, optimizer):
+    short, long = replace(CONFIG, optimizer=optimizer), replace(CONFIG, optimizer=optimizer, steps=8)
+    go(tmp_path / "long", long)
+    go(tmp_path / "grown", short)
+    assert go(tmp_path / "grown", long, resume=True).step == 8
     assert_same_run(tmp_path / "long", tmp_path / "grown")
     assert json.loads((tmp_path / "grown" / "config.json").read_text())["train"]["steps"] == 8
 

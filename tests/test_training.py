@@ -28,6 +28,7 @@ from gptcore.training import (
     accumulate_gradients,
     decay_groups,
     learning_rate,
+    make_optimizers,
     train,
 )
 
@@ -118,6 +119,40 @@ def test_a_run_is_what_a_plain_loop_does(tmp_path):
     val_loss, val_error = window_loss(plain, windows)
     assert float(log[-1]["val_loss"]) == pytest.approx(val_loss, rel=1e-7)
     assert float(log[-1]["val_error"]) == pytest.approx(val_error, rel=1e-6)
+
+
+def test_under_muon_the_matrices_of_the_blocks_move_by_one_length_in_all_directions(tmp_path):
+    config = TrainConfig(steps=2, batch_size=4, learning_rate=0.01, optimizer="muon", weight_decay=0.0)
+    run = run_of(tmp_path, config, n_embd=16)
+    adam, muon = run.optimizers
+    owners = [{id(p) for group in optimizer.param_groups for p in group["params"]} for optimizer in (adam, muon)]
+    names = {id(p): name for name, p in run.model.named_parameters()}
+    assert owners[0] | owners[1] == names.keys() and not owners[0] & owners[1]
+    matrices = {name for name, p in run.model.named_parameters() if p.dim() == 2 and "embedding" not in name}
+    assert {names[each] for each in owners[1]} == matrices and len(matrices) == 4
+    before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+    run.step()
+    for name, p in run.model.named_parameters():
+        moved = (p.detach() - before[name]) / config.learning_rate
+        if name in matrices:  # 0.2 * sqrt(the longer side); five iterations do not bring the weakest directions there
+            lengths = torch.linalg.svdvals(moved) / (0.2 * math.sqrt(max(p.shape)))
+            assert 0.5 < lengths.median() and lengths.max() < 1.5, name
+        elif name.endswith("norm_1.weight"):
+            torch.testing.assert_close(moved.abs(), torch.ones_like(moved), rtol=0.05, atol=0)  # AdamW's first step
+
+
+def test_muon_on_an_old_torch_is_refused(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(ValueError, match=r"'muon' needs torch 2.9 or newer, and this is .*use 'adamw'"):
+        make_optimizers(new_model(), TrainConfig(steps=1, optimizer="muon"))
+
+
+def test_what_follows_an_evaluation_is_called_after_each(tmp_path):
+    seen = []
+    train(new_model(), documents(), documents(1), CONFIG, tmp_path, device=CPU, progress=False,
+          after_evaluation=lambda model, state: seen.append((state.step, next(model.parameters()).detach().clone())))
+    assert [step for step, _ in seen] == [4, 6]
+    assert torch.equal(seen[1][1], load_checkpoint(tmp_path / "last.safetensors").tensors["model.token_embedding.weight"])
 
 
 def test_only_matrices_decay():
