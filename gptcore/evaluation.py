@@ -42,7 +42,9 @@ def cross_entropy(logits: Float[Tensor, "B T V"], targets: Int[Tensor, "B T"]) -
     tensor([[1.3863, 0.0000]])
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
+    # One row per target: transposed to (B, V, T), as F.cross_entropy also takes them, the logits would be copied three times.
+    nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none")  # (B * T)
+    return nats.view_as(targets)
 
 
 def token_nats(
