@@ -26,17 +26,16 @@ from torch import Tensor, nn
 from gptcore import plots
 from gptcore.device import choose_device
 from gptcore.evaluation import cross_entropy
-from gptcore.gpt import GPT, GPTConfig, evaluating
+from gptcore.gpt import GPT, GPTConfig
 from gptcore.sampling import generate
 from gptcore.training import accumulate_gradients, decay_groups
 
 TRAINED = {  # what the course trains on two cores, and a model of the size that people train by the hour on a free GPU
     "4 layers of 128": (GPTConfig(vocab_size=4096, block_size=256, n_layer=4, n_head=4, n_embd=128), 16),
     "5 layers of 252": (GPTConfig(vocab_size=500, block_size=256, n_layer=5, n_head=6, n_embd=252), 16)}
-WRITER = TRAINED["5 layers of 252"][0]  # 4.0 million parameters
-LENGTHS, ROUNDS = [16, 32, 64, 128, 255], 7
+LENGTHS, ROUNDS = [16, 32, 64, 128, 255], 7  # of what the last of them writes: 4.0 million parameters
 QUICK = {"trained": {"1 layer of 8": (GPTConfig(vocab_size=65, block_size=32, n_layer=1, n_head=2, n_embd=8), 2)},
-         "writer": GPTConfig(vocab_size=65, block_size=32, n_layer=1, n_head=2, n_embd=8), "lengths": [4, 31], "rounds": 2}
+         "lengths": [4, 31], "rounds": 2}
 ALIKE = 1e-5  # logits are numbers up to about 10: float32 holds them to 1e-6
 MISSING = "transformers is not installed, so gptcore is timed alone; for the comparison: pip install transformers"
 Contenders = dict[str, Callable[[], object]]
@@ -49,17 +48,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    size = {"trained": TRAINED, "writer": WRITER, "lengths": LENGTHS, "rounds": ROUNDS} | (QUICK if options.quick else {})
+    size = {"trained": TRAINED, "lengths": LENGTHS, "rounds": ROUNDS} | (QUICK if options.quick else {})
     print(f"{machine()}, {options.threads} threads; load {os.getloadavg()[0]:.2f} before")
     if not find_spec("transformers"):
         print(MISSING)
-    for name, config in {**{name: config for name, (config, _) in size["trained"].items()}, "writer": size["writer"]}.items():
+    for name, (config, _) in size["trained"].items():
         compare_logits(name, config)
     print(f"Median of {size['rounds']} rounds\n\n| task | contender | tokens per second | times as long as gptcore | "
           "in single rounds |\n|---|---|---|---|---|")
     for name, (config, batch_size) in size["trained"].items():
         compare_training(f"training {name}, {batch_size} windows of {config.block_size}", config, batch_size, size["rounds"])
-    ratios = [compare_generation(size["writer"], length, size["rounds"]) for length in size["lengths"]]
+    ratios = [compare_generation(config, length, size["rounds"]) for length in size["lengths"]]
     if options.figure:
         print(f"\nDrawn: figures/{draw(size['lengths'], ratios).name}")
     print(f"\nLoad {os.getloadavg()[0]:.2f} after.")

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptcore.linear import Linear
+
 __all__ = [
     "ATTENTION", "CausalSelfAttention", "KeyValueCache", "attention_weights", "causal_mask", "explicit_attention",
     "head_width", "merge_heads", "sdpa_attention", "split_heads",
@@ -153,8 +155,8 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         inner = n_head * (head_size or head_width(n_embd, n_head))  # H * D
         self.n_head, self.dropout, self.attend = n_head, dropout, ATTENTION[kind]
-        self.query_key_value = nn.Linear(n_embd, 3 * inner, bias=bias if qkv_bias is None else qkv_bias)
-        self.projection = nn.Linear(inner, n_embd, bias=bias)
+        self.query_key_value = Linear(n_embd, 3 * inner, bias=bias if qkv_bias is None else qkv_bias)
+        self.projection = Linear(inner, n_embd, bias=bias)
         self.output_dropout = nn.Dropout(dropout)
 
     def heads(self, x: Float[Tensor, "B T C"]) -> tuple[Float[Tensor, "B H T D"], ...]:

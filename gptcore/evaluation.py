@@ -42,7 +42,7 @@ def cross_entropy(logits: Float[Tensor, "B T V"], targets: Int[Tensor, "B T"]) -
     tensor([[1.3863, 0.0000]])
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    # One row per target: transposed to (B, V, T), as F.cross_entropy also takes them, the logits would be copied three times.
+    # One row per target; F.cross_entropy also takes (B, V, T), but that transposes the logits, and copying them takes time.
     nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none")  # (B * T)
     return nats.view_as(targets)
 

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gptcore.attention import ATTENTION, CausalSelfAttention, KeyValueCache, head_width
 from gptcore.files import atomic_write
+from gptcore.linear import Linear, linear
 
 __all__ = [
     "GPT", "MLP", "PRESETS", "Block", "GPTConfig", "count_parameters", "evaluating", "load_weights", "save_weights",
@@ -142,9 +142,9 @@ class MLP(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.expand = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.expand = Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
         self.activation = nn.ReLU() if config.activation == "relu" else nn.GELU(approximate="tanh")
-        self.contract = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        self.contract = Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
@@ -188,7 +188,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.final_norm = nn.LayerNorm(config.n_embd, bias=config.bias)
-        self.output = None if config.tied else nn.Linear(config.n_embd, config.vocab_size, bias=config.bias)
+        self.output = None if config.tied else Linear(config.n_embd, config.vocab_size, bias=config.bias)
         if config.init == "scaled":
             self._scale_weights()
 
@@ -238,7 +238,7 @@ class GPT(nn.Module):
         for block, layer_cache in zip(self.blocks, cache or [None] * len(self.blocks)):
             x = block(x, layer_cache)
         x = self.final_norm(x)
-        return F.linear(x, self.token_embedding.weight) if self.output is None else self.output(x)      # (B, T, V)
+        return linear(x, self.token_embedding.weight) if self.output is None else self.output(x)      # (B, T, V)
 
     def attention_maps(self, ids: Int[Tensor, "B T"]) -> list[Float[Tensor, "B H T T"]]:
         """Return the attention weights of every layer, for heat maps; row t says where position t looks."""
