@@ -4,10 +4,13 @@ torch hands a product in float32 on a CPU to MKL, which leaves half of the vecto
 an AMD EPYC it computes 90 billion operations a second in one thread, and oneDNN, which torch brings along, 210 billion.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import register_flop_formula
 
 __all__ = ["Linear", "linear"]
 
@@ -45,6 +48,13 @@ class OneDNN(torch.autograd.Function):
         return (linear(grad, weight.t()) if ctx.needs_input_grad[0] else None,          # (*B, I)
                 linear(rows.t(), x.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None,    # (O, I)
                 rows.sum(0) if ctx.needs_input_grad[2] else None)                       # (O)
+
+
+if CAN:
+    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+    def _(x: tuple[int, ...], weight: tuple[int, ...], *_: object, **__: object) -> int:
+        """Two operations for each number of each row and each output, as torch counts its own products."""
+        return 2 * math.prod(x) * weight[0]
 
 
 class Linear(nn.Linear):

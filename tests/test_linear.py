@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from gptcore import linear as module
 from gptcore.linear import ROWS, Linear, OneDNN, linear
@@ -101,3 +102,10 @@ def test_the_layer_is_torchs_but_for_who_computes():
 def test_the_same_product_twice_is_the_same_bit_for_bit():
     x, weight = numbers(200, 60), numbers(70, 60, seed=1)
     assert all(torch.equal(linear(x.clone(), weight.clone()), linear(x, weight)) for _ in range(5))
+
+
+def test_operations_are_counted():
+    for x in (numbers(64, 24), numbers(2, 24)):
+        with FlopCounterMode(display=False) as counter:
+            linear(x, numbers(40, 24), numbers(40)).sum().backward()
+        assert counter.get_total_flops() == 3 * 2 * x.numel() * 40          # forward, and both gradients
