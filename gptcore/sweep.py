@@ -45,7 +45,8 @@ def measure(tokenizer: Tokenizer, train: Sequence[str], validation: Sequence[str
     """Train one network on `train` with `compute` operations; return a row of the sweep.
 
     A token costs six operations for each weight of the two linear layers: multiply and add, once forwards and twice
-    backwards (Kaplan et al., 2020, section 2.1). `train` and `validation` in the row are bits per byte of both texts; below
+    backwards (Kaplan et al., 2020, section 2.1). That counts the network as it is written; where there are few tokens,
+    MLPModel looks part of it up and is quicker. `train` and `validation` in the row are bits per byte of both texts; below
     one epoch a part of the former was not read, either. Raises ValueError when `compute` does not last for a single step.
     """
     documents = [encode_document(tokenizer, text) for text in train]
