@@ -27,7 +27,8 @@ __all__ = ["RUNS", "Run", "main", "measure"]
 
 FILE = Path(__file__).parents[1] / "data/context.csv"
 MOST_COUNTED = 8  # longer contexts take gigabytes to count
-FRESH = range(playhouse.SCENES, playhouse.SCENES + 27_000)  # seeds of no scene in the corpus: 21 million characters, as many as 20,000 steps read
+# Seeds of no scene in the corpus: 21 million characters, as many as 20,000 steps read.
+FRESH = range(playhouse.SCENES, playhouse.SCENES + 27_000)
 
 
 class Run(NamedTuple):
