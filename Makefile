@@ -12,7 +12,8 @@ PYTEST := -m pytest -n 2 --dist loadfile
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help run test test-portable test-colab lint notebooks exercises context address lab corpus sweep clean
+.PHONY: help run test test-portable test-colab lint notebooks exercises address lab corpus clean
+.PHONY: context sweep pretrained sizes shakespeare
 
 help:  ## show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -68,6 +69,15 @@ corpus: $(VENV)/installed  ## write data/playhouse.txt anew from its grammar (th
 
 sweep: $(VENV)/installed  ## measure what data/vocabulary_sweep.csv lacks (all of it: a quarter of an hour; stop and go on as you like)
 	@OMP_NUM_THREADS=1 $(BIN) -m gptcore.sweep
+
+pretrained: $(VENV)/installed  ## train the model of data/pretrained anew (half an hour; stop and go on as you like)
+	@$(BIN) -m tools.pretrained
+
+sizes: $(VENV)/installed  ## train smaller models beside it, for data/judged.csv (half an hour)
+	@$(BIN) -m tools.pretrained sizes
+
+shakespeare: $(VENV)/installed  ## train the published model on Tiny Shakespeare for 500 steps (an hour; stop and go on as you like)
+	@$(BIN) -m tools.shakespeare
 
 clean:  ## remove the environments and the caches, never the runs
 	rm -rf $(VENV) $(COLAB) .pytest_cache .ruff_cache .hypothesis
