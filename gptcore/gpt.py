@@ -262,14 +262,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     >>> model.training, torch.is_grad_enabled()
     (True, True)
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    with sleeping(list(model.modules())):
+        yield
+
+
+@contextmanager
+def sleeping(modules: list[nn.Module]) -> Iterator[None]:
+    """Do so to modules that were looked up before: finding those of a model takes as long as a layer takes for a token."""
+    awake = [module for module in modules if module.training]
     try:
+        for module in awake:
+            module.training = False
         with torch.no_grad():
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in awake:
+            module.training = True
 
 
 def plain_name(name: str) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from gptcore.gpt import GPT, evaluating
+from gptcore.gpt import GPT, sleeping
 
 __all__ = ["generate", "next_distribution", "sample_text"]
 
@@ -48,7 +48,10 @@ def next_distribution(
     if temperature == 0:
         return F.one_hot(logits.argmax(dim=-1), logits.size(-1)).to(logits.dtype)
     # Subtracting the maximum first keeps a temperature near 0 from making infinity - infinity.
-    kept, order = ((logits - top) / temperature).softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    probabilities = ((logits - top) / temperature).softmax(dim=-1)
+    if top_k is None and top_p is None:                             # nothing to rank: sorting takes longer than a layer
+        return probabilities
+    kept, order = probabilities.sort(dim=-1, descending=True, stable=True)
     if top_k is not None:
         kept[..., top_k:] = 0
         kept = kept / kept.sum(dim=-1, keepdim=True)
@@ -90,15 +93,16 @@ def _stream(
     stop: int | None, use_cache: bool,
 ) -> Iterator[int]:
     block_size, device = model.config.block_size, model.token_embedding.weight.device
-    cache = model.new_cache() if use_cache else None
+    cache, modules = model.new_cache() if use_cache else None, list(model.modules())
     for _ in range(max_new_tokens):
         if len(window) > block_size:
             window = window[-max(1, block_size // 2):]
             cache = model.new_cache() if use_cache else None
         unseen = window[cache[0].length:] if cache else window
-        with evaluating(model):                     # never around a yield: the caller's code would run in it
+        with sleeping(modules):                     # never around a yield: the caller's code would run in it
             logits = model(torch.tensor([unseen], device=device), cache)[0, -1]         # (V)
-        token = int(torch.multinomial(next_distribution(logits.cpu().double(), **settings), 1, generator=generator))
+        p = next_distribution(logits.cpu().double(), **settings)
+        token = int(p.argmax() if settings["temperature"] == 0 else torch.multinomial(p, 1, generator=generator))
         if token == stop:
             return
         window.append(token)
