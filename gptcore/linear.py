@@ -1,7 +1,7 @@
 """x @ weight.T + bias by the faster of two libraries; the numbers are those of `F.linear`, up to rounding.
 
-torch hands a product in float32 on a CPU to MKL, which leaves half of the vector unit idle where Intel did not make it: on
-an AMD EPYC it computes 90 billion operations a second in one thread, and oneDNN, which torch brings along, 210 billion.
+torch hands a product in float32 on a CPU to MKL. On an AMD EPYC with AVX-512 that computes 90 billion operations a second in
+one thread; oneDNN, which torch brings along, computes 210 billion.
 """
 
 import math
