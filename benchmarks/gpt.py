@@ -204,7 +204,7 @@ def show(task: str, seconds: dict[str, list[float]], tokens: int) -> None:
 
 def draw(lengths: list[int], ratios: list[dict[str, float]]) -> Path:
     """How many times as long as gptcore with its cache the others take, against the number of tokens."""
-    names = {"gptcore, no cache": "gptcore\nwithout a cache", "transformers": "transformers\nwith its cache"}
+    names = {"gptcore, no cache": "gptcore\nwithout a cache", "transformers": "transformers"}
     curves = {label: [each[name] for each in ratios] for name, label in names.items() if name in ratios[0]}
     title = f"Without a cache, {lengths[-1]} tokens take {ratios[-1]['gptcore, no cache']:.1f} times as long"
     figure, axes = plots.curves(lengths, curves, title, "tokens generated", "times as long as gptcore with its cache",
