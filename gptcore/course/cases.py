@@ -224,6 +224,7 @@ MASKS = {
     "the last two of five": (2, 5),
     "the last of four": (1, 4),
     "one position": (1, 1),
+    "what kind of numbers it holds": lambda mask: str(mask(2, 5).dtype),
 }
 
 

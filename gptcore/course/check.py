@@ -44,6 +44,7 @@ class Brief(reprlib.Repr):
         return "{" + ", ".join(pairs + ["..."] * (len(x) > len(shown))) + "}"
 
 
+FEW = 8  # numbers that a message may show one by one
 BRIEF = Brief()
 BRIEF.maxstring = BRIEF.maxother = 70
 BRIEF.maxlist = BRIEF.maxtuple = BRIEF.maxdict = 8
@@ -194,7 +195,8 @@ def difference(found: Any, expected: Any, rtol: float, where: str = "") -> str:
         if isinstance(expected, Exception) and isinstance(found, type(expected)):
             return ""
         what = f"{told(found)}{raised_at(found)}" if isinstance(found, Exception) else "no error"
-        return f"{prefix(where)}{what}, expected {told(expected)}"
+        wanted = f"numbers of the shape {expected.shape}" if isinstance(expected, np.ndarray) else told(expected)
+        return f"{prefix(where)}{what}, expected {wanted}"
     if found is None and expected is not None:
         return f"{prefix(where)}nothing was returned (is a `return` missing?), expected {told(expected)}"
     arrays = isinstance(found, np.ndarray) and isinstance(expected, np.ndarray)
@@ -297,7 +299,8 @@ def raised_at(value: Any) -> str:
 
 def asked(given: Any, function: Any) -> str:
     """What a case asks of a function, in brackets: its arguments, if they are short, or the use that is made of it."""
-    shown = ", ".join(map(BRIEF.repr, given)) if isinstance(given, tuple) else use(given, function)
+    shown = ", ".join(f"a tensor of the shape {tuple(each.shape)}" if isinstance(each, Tensor) and each.numel() > FEW
+                      else BRIEF.repr(each) for each in given) if isinstance(given, tuple) else use(given, function)
     return f" ({shown})" if shown and len(shown) < 240 and "\n" not in shown else ""
 
 

@@ -196,16 +196,19 @@ EXERCISES = {
             lambda n_embd, n_head, head_size: 4 * n_embd * n_head * head_size,
          "That holds if n_head * head_size is n_embd. They may differ: n_embd goes in, 3 * n_head * head_size comes out.":
             lambda n_embd, n_head, head_size: 4 * n_embd * (n_embd + 1),
+         "The output projection is missing: n_head * head_size channels go in, n_embd come out.":
+            lambda n_embd, n_head, head_size: 3 * n_head * head_size * (n_embd + 1),
          "Queries, keys and values are three layers, and all heads have their own: is one of these factors missing?":
             lambda n_embd, n_head, head_size: 3 * head_size * (n_embd + 1) + n_embd * (n_head * head_size + 1)},
     ),
     "longest_text": Exercise(
-        {"a megabyte": ((1_000_000, 1, 4), 250), "16 gigabytes": ((16 * 10 ** 9, 32, 12), 3227),
+        {"a megabyte": ((1_000_000, 1, 4), 250), "24 gigabytes": ((24 * 10 ** 9, 32, 12), 3952),
          "just enough": ((1600, 2, 2), 10)},
         {"That would be so if memory grew as the length does. It grows with its square: take the root.":
             lambda memory, B, H: memory // (4 * B * H),
          "Each text and each head has a matrix of its own: divide by B and H, too.":
             lambda memory, B, H: math.isqrt(memory // 4),
+         "It must still fit: round down.": lambda memory, B, H: round(math.sqrt(memory / (4 * B * H))),
          "An entry takes 4 bytes.":
             lambda memory, B, H: math.isqrt(memory // (B * H))},
     ),
