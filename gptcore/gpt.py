@@ -22,7 +22,7 @@ __all__ = [
     "GPT", "MLP", "PRESETS", "Block", "GPTConfig", "count_parameters", "evaluating", "load_weights", "save_weights",
 ]
 
-CHOICES = {"activation": ("gelu", "relu"), "attention": tuple(ATTENTION), "init": ("scaled", "torch")}
+CHOICES = {"activation": ("gelu", "relu"), "attention": tuple(ATTENTION), "init": ("scaled", "spread", "torch")}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class GPTConfig:
     """Everything that decides a model's shape and its start; what is not here does not change the model.
 
     `head_size=None` means n_embd // n_head, `qkv_bias=None` the same as `bias`. An untied output layer has a bias when
-    `bias` is on, a tied one never. "gelu" is the tanh form, as in GPT-2.
+    `bias` is on, a tied one never. "gelu" is the tanh form, as in GPT-2. "scaled" draws the weights as GPT-2 does; "spread"
+    begins with tokens far apart and places close together, so that attention can look things up early.
 
     >>> GPTConfig(vocab_size=65, n_embd=100, n_head=3)
     Traceback (most recent call last):
@@ -189,8 +190,10 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.final_norm = nn.LayerNorm(config.n_embd, bias=config.bias)
         self.output = None if config.tied else Linear(config.n_embd, config.vocab_size, bias=config.bias)
-        if config.init == "scaled":
+        if config.init != "torch":
             self._scale_weights()
+        if config.init == "spread":
+            self._spread_tokens()
 
     @torch.no_grad()
     def _scale_weights(self) -> None:
@@ -208,6 +211,17 @@ class GPT(nn.Module):
                 parameter.normal_(std=edge)
             elif "norm" not in name:
                 parameter.normal_(std=deep if name.endswith(("projection.weight", "contract.weight")) else 0.02)
+
+    @torch.no_grad()
+    def _spread_tokens(self, std: float = 0.2) -> None:
+        """Draw token vectors at ten times the size of place vectors: what a token is then outweighs where it stands.
+
+        Where the output layer is tied, the last norm begins so small that the first guess is as even as it was, but for
+        the token itself: exp(0.2 * sqrt(n_embd)) times as likely as another one, which tells in small vocabularies only.
+        """
+        self.token_embedding.weight.normal_(std=std)
+        if self.output is None:
+            self.final_norm.weight.fill_(0.2 / (std * math.sqrt(self.config.n_embd)))
 
     def check_ids(self, ids: Int[Tensor, "*shape"]) -> None:
         """Raise ValueError when an id has no row in the embedding."""

@@ -288,6 +288,27 @@ def test_standard_deviations_at_the_start():
     assert all((p == 1).all() for name, p in model.named_parameters() if "norm" in name and name.endswith("weight"))
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("n_embd", "vocab_size"), [(64, 4000), (128, 8000), (256, 50257)])
+def test_spread_tokens_of_a_large_vocabulary_start_at_a_uniform_guess(n_embd, vocab_size, tied):
+    config = GPTConfig(vocab_size, 129, 2, 4, n_embd, tied=tied, init="spread")
+    assert initial_loss(config) == pytest.approx(math.log(vocab_size), abs=0.05)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_spread_tokens_are_ten_times_as_far_apart_as_places_and_all_else_is_as_scaled(tied):
+    models = {}
+    for init in ("scaled", "spread"):
+        torch.manual_seed(0)
+        models[init] = GPT(GPTConfig(2000, 300, n_layer=2, n_head=4, n_embd=256, tied=tied, init=init))
+    scaled, spread = (dict(model.named_parameters()) for model in models.values())
+    other = {name for name in spread if not torch.equal(scaled[name], spread[name])}
+    assert other == {"token_embedding.weight"} | ({"final_norm.weight"} if tied else set())
+    assert float(spread["token_embedding.weight"].detach().std()) == pytest.approx(0.2, rel=0.02)
+    if tied:
+        assert (spread["final_norm.weight"] == 0.2 / (0.2 * 16)).all()  # logits as wide as those of "scaled"
+
+
 def test_torch_initialisation_is_left_as_it_is():
     torch.manual_seed(0)
     model = GPT(ODD)
@@ -315,7 +336,7 @@ def test_the_seed_decides_the_weights():
     ({"bias": None}, "bias=None must be True or False"), ({"tied": 1}, "tied=1"), ({"qkv_bias": 0}, "qkv_bias=0"),
     ({"activation": "swish"}, "activation='swish' is unknown; choose one of gelu, relu"),
     ({"attention": "flash"}, "attention='flash' .* explicit, sdpa"),
-    ({"init": "xavier"}, "init='xavier' .* scaled, torch"),
+    ({"init": "xavier"}, "init='xavier' .* scaled, spread, torch"),
     ({"n_embd": 13}, r"n_embd=13 .* try n_embd=12, or give head_size yourself"),
 ])
 def test_bad_fields_are_refused_by_name(fields, message, as_users_run_it):

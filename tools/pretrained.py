@@ -45,8 +45,8 @@ class Plan(NamedTuple):
 
     vocab_size: int = 8192              # more than the pairs of the text give
     learn_from: int = 8000              # scenes that the tokenizer sees
-    scenes: int = 64_000                # to train on: about as many as are read
-    train: TrainConfig = TrainConfig(steps=8000, batch_size=8, learning_rate=1e-2, min_learning_rate=0.0, warmup=200,
+    scenes: int = 52_000                # to train on: as many as are read
+    train: TrainConfig = TrainConfig(steps=6500, batch_size=8, learning_rate=2e-3, min_learning_rate=0.0, warmup=100,
                                      optimizer="muon", weight_decay=0.1, eval_every=125, eval_windows=1000)
     shape: tuple[int, int] = (4, 128)   # n_layer, n_embd
     looks: tuple[int, ...] = (125, 250, 500, 1000, 2000, 4000)  # steps whose weights are kept, to be judged beside the last
@@ -57,7 +57,8 @@ class Plan(NamedTuple):
     def config(self, shape: tuple[int, int], vocab_size: int) -> GPTConfig:
         """The model of a shape: heads 32 channels wide, a block that holds a whole scene."""
         n_layer, n_embd = shape
-        return GPTConfig(vocab_size, block_size=256, n_layer=n_layer, n_head=max(1, n_embd // 32), n_embd=n_embd)
+        return GPTConfig(vocab_size, block_size=256, n_layer=n_layer, n_head=max(1, n_embd // 32), n_embd=n_embd,
+                         init="spread")
 
 
 PLAN = Plan()
