@@ -6,18 +6,24 @@ that a wrong implementation cannot pass by luck: no two dimensions of an array a
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gptcore import playhouse
+from gptcore.attention import KeyValueCache
+from gptcore.batches import validation_windows
+from gptcore.gpt import GPT, PRESETS, GPTConfig
 from gptcore.mlp import MLPConfig, MLPModel
+from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document
 
-__all__ = ["ATTENTION_LAYERS", "BATCHES", "BPE", "BYTE_NATS", "CHARACTERS", "CHUNKS", "LOGITS", "MASKS", "MERGES",
-           "MODEL_DOCUMENTS", "NATS", "NATS_IN_PAIRS", "NGRAM", "QUERIES_AND_KEYS", "QUERIES_KEYS_VALUES", "REPLAYS",
-           "SPLITS", "TOKENS", "pile_of_books"]
+__all__ = ["ATTENTION_LAYERS", "BATCHES", "BLOCKS", "BPE", "BYTE_NATS", "CACHES", "CHARACTERS", "CHUNKS", "CONFIGS",
+           "DECAY", "DISTRIBUTIONS", "FIXED_WINDOWS", "GENERATIONS", "GPTS", "LOGITS", "MASKS", "MERGES", "MLPS",
+           "MODEL_DOCUMENTS", "MODEL_WINDOWS", "NATS", "NATS_IN_PAIRS", "NGRAM", "QUERIES_AND_KEYS",
+           "QUERIES_KEYS_VALUES", "RATES", "REPLAYS", "SPLITS", "TOKENS", "pile_of_books"]
 
 CHARACTERS = {
     "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
@@ -256,13 +262,19 @@ MERGES = {
 }
 
 
+def fix_weights(module: nn.Module) -> torch.Generator:
+    """Give a module weights that depend on their names and shapes only; return the generator for what is drawn next."""
+    draw = torch.Generator().manual_seed(0)
+    for _, parameter in sorted(module.named_parameters()):
+        parameter.data = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+    return draw
+
+
 def layer(method: str, *arguments: int, training: bool = True) -> Callable:
     """A case that builds a layer, gives it fixed weights, whatever it drew, and calls one of its methods."""
     def use(Attention: type) -> Tensor | tuple[Tensor, ...]:
         module = Attention(*arguments).double().train(training)
-        draw = torch.Generator().manual_seed(0)
-        for _, parameter in sorted(module.named_parameters()):
-            parameter.data = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+        draw = fix_weights(module)
         x = torch.randn(2, 5, arguments[0], generator=draw, dtype=torch.float64)
         return getattr(module, method)(x)
     return use
@@ -276,4 +288,204 @@ ATTENTION_LAYERS = {
     "10 channels, 3 heads of width 4": layer("forward", 10, 3, 4),
     "one head": layer("forward", 6, 1),
     "10 channels, 4 heads": layer("forward", 10, 4),
+}
+
+
+SIZES = {"vocab_size": 11, "block_size": 7, "n_layer": 2, "n_head": 3, "n_embd": 12}  # a GPT for the cases
+
+
+def built(use: Callable, *, training: bool = False, fixed: bool = True, **fields: Any) -> Callable:
+    """A case that builds a module from a configuration, gives it fixed weights unless told otherwise, and uses it."""
+    def case(module_class: type) -> Any:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)  # what dropout draws, and the weights that are not fixed
+            module = module_class(GPTConfig(**SIZES | fields)).double().train(training)
+            if fixed:
+                fix_weights(module)
+            torch.manual_seed(1)
+            return use(module)
+    return case
+
+
+STREAM, IDS = normal(2, 5, 12), torch.randint(11, (2, 6), generator=generator)
+
+
+def in_two_pieces(block: nn.Module) -> Tensor:
+    """What a block makes of three positions and then, from its cache, of two more."""
+    cache = KeyValueCache()
+    return torch.cat([block(STREAM[:, :3], cache), block(STREAM[:, 3:], cache)], dim=1)
+
+
+def from_a_cache(model: nn.Module) -> Tensor:
+    """The logits of four positions, and then, from the cache, of two more."""
+    cache = [KeyValueCache() for _ in model.blocks]
+    return torch.cat([model(IDS[:, :4], cache), model(IDS[:, 4:], cache)], dim=1)
+
+
+MLPS = {
+    "GELU": built(lambda mlp: mlp(STREAM)),
+    "ReLU": built(lambda mlp: mlp(STREAM), activation="relu"),
+    "without biases": built(lambda mlp: mlp(STREAM), bias=False),
+    "in training, with dropout": built(lambda mlp: mlp(STREAM), dropout=0.3, training=True),
+}
+BLOCKS = {
+    "twelve channels, three heads": built(lambda block: block(STREAM)),
+    "three heads of five": built(lambda block: block(STREAM), head_size=5),
+    "ReLU, without biases": built(lambda block: block(STREAM), activation="relu", bias=False),
+    "three positions, then two more from the cache": built(in_two_pieces),
+    "in training, with dropout": built(lambda block: block(STREAM), dropout=0.3, training=True),
+}
+GPTS = {
+    "two layers": built(lambda model: model(IDS)),
+    "an output layer of its own": built(lambda model: model(IDS), tied=False),
+    "its own output, without biases": built(lambda model: model(IDS), tied=False, bias=False),
+    "one layer, ReLU": built(lambda model: model(IDS), n_layer=1, activation="relu"),
+    "in training, with dropout": built(lambda model: model(IDS), dropout=0.3, training=True),
+    "all seven positions": built(lambda model: model(IDS[:1, [0, 1, 2, 3, 4, 5, 0]])),
+    "four positions, then two more from the cache": built(from_a_cache),
+    "one layer, from the cache": built(from_a_cache, n_layer=1),
+    "how it starts": built(lambda model: dict(model.named_parameters()), fixed=False),
+    "how it starts, untied": built(lambda model: dict(model.named_parameters()), fixed=False, tied=False, n_embd=150),
+    "how a wide one starts": built(lambda model: dict(model.named_parameters()), fixed=False, n_embd=150, n_layer=1),
+    "how torch would start it": built(lambda model: dict(model.named_parameters()), fixed=False, init="torch"),
+}
+
+CONFIGS = {name: (config,) for name, config in PRESETS.items()} | {
+    "untied, heads of another width": (GPTConfig(**SIZES, head_size=5, tied=False),),
+    "no biases but for queries, keys and values": (GPTConfig(**SIZES, bias=False, qkv_bias=True),),
+}
+
+RATES = {
+    "warm-up and cosine": lambda rate: [rate(step, TrainConfig(9, warmup=3, learning_rate=0.3)) for step in range(9)],
+    "without warm-up": lambda rate: [rate(step, TrainConfig(6, learning_rate=0.2)) for step in range(6)],
+    "one step of warm-up, down to 0":
+        lambda rate: [rate(step, TrainConfig(5, warmup=1, min_learning_rate=0)) for step in range(5)],
+    "constant": lambda rate: [rate(step, TrainConfig(6, warmup=2, schedule="constant")) for step in range(6)],
+    "plateau": lambda rate: [rate(step, TrainConfig(6, warmup=2, schedule="plateau")) for step in range(6)],
+    "plateau, reduced to a half":
+        lambda rate: [rate(step, TrainConfig(6, warmup=2, schedule="plateau"), 0.5) for step in range(6)],
+    "plateau, reduced below its least":
+        lambda rate: [rate(step, TrainConfig(4, warmup=2, schedule="plateau"), 0.001) for step in range(4)],
+}
+
+
+def groups_of(module: nn.Module) -> Callable:
+    """A case that shows of each group its decay and its parameters."""
+    return lambda decay_groups: [[group["weight_decay"], *map(list, group["params"])]
+                                 for group in decay_groups(module, 0.3)]
+
+
+with torch.random.fork_rng([]):
+    torch.manual_seed(0)
+    WRITER = GPT(GPTConfig(**SIZES | {"dropout": 0.4})).double()
+    fix_weights(WRITER)
+    NARROW = GPT(GPTConfig(**SIZES | {"block_size": 1, "n_layer": 1})).double()
+    fix_weights(NARROW)
+DECAY = {
+    "a linear layer": groups_of(nn.Linear(3, 2)),
+    "a GPT": groups_of(NARROW),
+    "no matrix": groups_of(nn.LayerNorm(4)),
+}
+
+FIXED_WINDOWS = {
+    "stride 1": (WINDOWS, 3, 1),
+    "half a window": (WINDOWS, 4),
+    "an odd window": (WINDOWS, 5),
+    "no overlap": (WINDOWS, 3, 3),
+    "as long as the longest document": (WINDOWS, 11, 4),
+    "longer than all": (WINDOWS, 40),
+    "one token at a time": (WINDOWS, 1),
+    "stride 0, which would stand still": (WINDOWS, 3, 0),
+    "stride 4, which would skip": (WINDOWS, 3, 4),
+    "a document of one token": ([np.array([7])], 3),
+}
+MODEL_WINDOWS = {
+    "documents longer and shorter than a window": (judge, validation_windows(long_and_short, 6, 2)),
+    "forty documents": (judge, validation_windows([rng.integers(9, size=2 + i % 5) for i in range(40)], 6)),
+    "two windows": (judge, validation_windows([np.array([8, 1, 0, 4]), np.array([2, 2])], 6)),
+}
+
+DISTRIBUTIONS = {  # logits, temperature, top_k, top_p
+    "five logits": (torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0]).double(),),
+    "a low temperature": (torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0]).double(), 0.5),
+    "a temperature near 0": (torch.tensor([5.0, -2.0, 0.5, 3.0]).double(), 1e-308),
+    "temperature 0": (torch.tensor([1.0, 4.0, 0.5, 4.0, 0.0]).double(), 0),
+    "top-k 2": (normal(7), 1.0, 2),
+    "top-k 1": (normal(7), 1.3, 1),
+    "top-k beyond the vocabulary": (normal(4), 1.0, 9),
+    "top-k 2 of equals": (torch.tensor([0.0, 1.0, 1.0, 1.0]).double(), 1.0, 2),
+    "top-p 0.6": (normal(9), 1.0, None, 0.6),
+    "top-p reached exactly": (torch.tensor([0.125, 0.5, 0.25, 0.125]).double().log(), 1.0, None, 0.75),
+    "top-p 1, which cuts nothing": (normal(6), 1.0, None, 1.0),
+    "what top-p 1 leaves of 50, 0 and -40":
+        lambda distribution: distribution(torch.tensor([50.0, 0.0, -40.0]).double(), top_p=1) > 0,
+    "three vectors of four": (normal(3, 4), 0.7, 3, 0.9),
+    "temperature 0, two vectors of five": (normal(2, 5), 0),
+    "top-k of three hundred equals": (torch.zeros(300).double(), 1.0, 3),
+    "top-p so small that one is left": (normal(6), 1.0, None, 1e-9),
+    "all three": (torch.tensor([0.5, 0.25, 0.125, 0.125]).double().log(), 1.0, 3, 0.8),
+    "all three, hot": (2 * normal(12), 1.7, 6, 0.7),
+    "temperature -1": (torch.zeros(3).double(), -1),
+    "top-k 0": (torch.zeros(3).double(), 1.0, 0),
+    "top-p 0": (torch.zeros(3).double(), 1.0, None, 0.0),
+    "top-p 1.5": (torch.zeros(3).double(), 1.0, None, 1.5),
+    "a logit that is no number": (torch.tensor([0.0, float("nan"), 1.0]).double(),),
+}
+
+
+def extended(*lengths: int) -> Callable:
+    """A case that hands a cache keys and values of so many positions, one after the other."""
+    def case(cache_class: type) -> list:
+        cache, draw, seen = cache_class(), torch.Generator().manual_seed(0), []
+        for length in lengths:
+            before = cache.length
+            seen.append((before, *cache.extend(*torch.randn(2, 2, 3, length, 4, generator=draw, dtype=torch.float64))))
+        return [*seen, cache.length]
+    return case
+
+
+CACHES = {
+    "five positions": extended(5),
+    "five, then one": extended(5, 1),
+    "one, one and two": extended(1, 1, 2),
+    "nothing yet": extended(),
+}
+
+
+class Watched(GPT):
+    """A GPT that remembers how many positions it was asked for, call by call."""
+
+    def forward(self, ids: Tensor, cache: list[KeyValueCache] | None = None) -> Tensor:
+        self.asked.append(ids.shape[1])
+        return super().forward(ids, cache)
+
+
+def written(count: int, model: GPT = WRITER, prompt: list[int] | Tensor = (4, 0, 9), **settings: Any) -> Callable:
+    """A case that lets a model write from a seed, and looks at its mode and at what it was asked for."""
+    def case(generate: Callable) -> list:
+        watched = Watched(model.config).double().train()
+        watched.load_state_dict(model.state_dict())
+        watched.asked = []
+        draw = torch.Generator().manual_seed(3)
+        tokens = [(token, watched.training, torch.is_grad_enabled())
+                  for token in generate(watched, prompt, count, generator=draw, **settings)]
+        return [tokens, watched.asked]
+    return case
+
+
+GENERATIONS = {
+    "seven tokens, then a new window": written(12),
+    "twenty tokens, more than a window": written(20, temperature=3.0),
+    "twenty tokens without a cache": written(20, temperature=3.0, use_cache=False),
+    "a long prompt": written(3, prompt=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], temperature=2.0),
+    "a prompt as a tensor": written(3, prompt=torch.tensor([7, 1])),
+    "cold": written(6, temperature=0.5),
+    "the likeliest": written(6, temperature=0),
+    "top-k": written(8, temperature=4.0, top_k=2),
+    "top-p": written(8, temperature=4.0, top_p=0.6),
+    "until 3 is drawn": written(40, temperature=5.0, stop=3),
+    "a window of one": written(5, model=NARROW, prompt=[2], temperature=3.0),
+    "nothing": written(0),
+    "temperature -1": written(1, temperature=-1),
+    "no prompt": written(1, prompt=[]),
 }
