@@ -17,8 +17,8 @@ from matplotlib.patches import Rectangle
 from gptcore.files import atomic_write
 
 __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "character_map", "curves", "gap_bars", "heat_map",
-           "kind_dots", "ladder_bars", "loss_curves", "next_character_bars", "reading", "save", "show", "surprisal_text",
-           "token_text", "train_and_validation", "visible"]
+           "kind_dots", "ladder_bars", "loss_curves", "next_character_bars", "reading", "save", "show", "spread_labels",
+           "surprisal_text", "token_text", "train_and_validation", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -97,6 +97,17 @@ def curves(
                           textcoords="offset points", color=GREEN, ha="right")
         axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure, axes
+
+
+def spread_labels(axes: Axes, least: float | int = 14) -> None:
+    """Move the names at the ends of `curves` up where they would touch; call it when scales and limits are set."""
+    to_points = 72 / axes.figure.dpi
+    axes.figure.draw_without_rendering()  # or the heights would be those before the layout
+    free = -np.inf
+    for label in sorted((label for label in axes.texts if label.xycoords == "data"), key=lambda label: label.xy[1]):
+        height = axes.transData.transform(label.xy)[1] * to_points
+        free = max(height, free + least)
+        label.xyann = (label.xyann[0], label.xyann[1] + free - height)
 
 
 def train_and_validation(panels: Mapping[str, pd.DataFrame], title: str,

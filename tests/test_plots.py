@@ -64,6 +64,16 @@ def test_ladder_bars_show_every_rung_with_its_number():
     assert "100 % above the floor" in left_title(figure)
 
 
+def test_labels_that_would_touch_are_moved_apart_and_keep_their_order():
+    figure, axes = plots.curves([1, 2], {"top": [0, 99.5], "low": [0, 10], "next": [0, 99]}, "title", "x")
+    axes.set_ylim(0, 100)
+    plots.spread_labels(axes)
+    figure.draw_without_rendering()
+    heights = {label.get_text(): label.get_window_extent() for label in axes.texts}
+    assert heights["top"].y0 >= heights["next"].y1 - 1 and heights["next"].y0 > heights["low"].y1
+    assert axes.texts[1].xyann == (8, 0)  # alone, it stays where it was
+
+
 def test_gap_bars_name_the_largest_kind():
     table = pd.DataFrame({"gap": {"rhyme": 0.1, "cast": 0.3, "order": -0.01}})
     table["share"] = 100 * table["gap"] / table["gap"].sum()
