@@ -35,9 +35,13 @@ NOT_BUILT = {
     "gptcore.tokenizer.BPETokenizer.save_listing": "a file format",
     "gptcore.tokenizer.BPETokenizer.pattern_name": "how it is shown",
     "gptcore.tokenizer.BPETokenizer.__repr__": "how it is shown",
+    "gptcore.gpt.GPT.new_cache": "a list with one KeyValueCache for each layer",
+    "gptcore.gpt.GPT.attention_maps": "for pictures: of each layer what chapter 04 built",
 }
 
 NAMED_IDS = "only special tokens with ids of their own may lack <|endoftext|>, and these are not built by hand"
+
+LOOKS_AT_IDS = "whether ids are looked at before they are used; one that there is not is refused either way (test_gpt.py)"
 
 # Mutants that no parity check can tell from the original, by their description, and why.
 EQUIVALENT = {
@@ -73,6 +77,20 @@ EQUIVALENT = {
         "queries and keys have four dimensions, so the last but one is number 2",
     "attention.sdpa_attention: T == 1 -> T == 0":
         "a single query may look at everything, so the mask that it spares hides nothing",
+    "gpt.GPT.embed: past=0 -> past=1": "`forward` always says how many are in the cache",
+    "gpt.GPT.embed: ids.device.type == 'cpu' and (not torch.compiler.is_compiling()) -> "
+    "ids.device.type == 'cpu' or not torch.compiler.is_compiling()": LOOKS_AT_IDS,
+    "gpt.GPT.embed: ids.device.type == 'cpu' and (not torch.compiler.is_compiling()) -> "
+    "ids.device.type == 'cpu' and torch.compiler.is_compiling()": LOOKS_AT_IDS,
+    "gpt.GPT.embed: ids.device.type == 'cpu' -> ids.device.type != 'cpu'": LOOKS_AT_IDS,
+    "gpt.GPT.embed: ids.device.type == 'cpu' -> ids.device.type == 'cpuX'": LOOKS_AT_IDS,
+    "evaluation.window_loss: batch_size=32 -> batch_size=33": "how many windows are read at once changes no loss",
+    "attention.KeyValueCache.length: self.k.size(-2) -> self.k.size(2)":
+        "keys and values have four dimensions, so the last but one is number 2",
+    "attention.KeyValueCache.extend: torch.cat((self.k, k), dim=-2) -> torch.cat((self.k, k), dim=2)":
+        "keys and values have four dimensions, so the last but one is number 2",
+    "attention.KeyValueCache.extend: torch.cat((self.v, v), dim=-2) -> torch.cat((self.v, v), dim=2)":
+        "keys and values have four dimensions, so the last but one is number 2",
     "ngram.NGram.token_nats: i - order + 1 -> i - order - 1":
         "a longer context is cut to the model's order; only with `order`, not built by hand, would it count (test_ngram.py)",
     "ngram.NGram.token_nats: i - order + 1 -> i - order + 0":

@@ -212,4 +212,37 @@ EXERCISES = {
          "An entry takes 4 bytes.":
             lambda memory, B, H: math.isqrt(memory // (B * H))},
     ),
+    "cache_bytes": Exercise(
+        {"GPT-2's, full": ((12, 12, 64, 1024), 75_497_472), "small": ((2, 3, 5, 7), 1680), "one of each": ((1, 1, 1, 1), 8)},
+        {"A cache holds keys and values: twice as much.":
+            lambda n_layer, n_head, head_size, positions: 4 * n_layer * n_head * head_size * positions,
+         "Each layer has a cache of its own.":
+            lambda n_layer, n_head, head_size, positions: 8 * n_head * head_size * positions,
+         "A number takes 4 bytes.":
+            lambda n_layer, n_head, head_size, positions: 2 * n_layer * n_head * head_size * positions,
+         "Scores are kept for no pair of positions; a cache grows with the positions, not with their square.":
+            lambda n_layer, n_head, head_size, positions: 8 * n_layer * n_head * head_size * positions ** 2},
+    ),
+    "windows_needed": Exercise(
+        {"a spread of 0.5, a difference of 0.25": ((0.5, 0.25), 36), "just one": ((1.0, 3.0), 1),
+         "not even": ((0.7, 0.3), 49), "a fine difference": ((0.05, 0.0055), 744)},
+        {"The error of a mean falls with the root of the number, so the number grows with the square.":
+            lambda spread, difference: math.ceil(3 * spread / difference),
+         "That makes the standard error as large as the difference. It should be a third of it.":
+            lambda spread, difference: math.ceil((spread / difference) ** 2),
+         "Rounded down it is one window too few: round up.":
+            lambda spread, difference: max(1, math.floor((3 * spread / difference) ** 2))},
+    ),
+    "kept_by_top_p": Exercise(
+        {"two of four": (([0.5, 0.25, 0.125, 0.125], 0.7), 2), "reached exactly": (([0.5, 0.25, 0.125, 0.125], 0.75), 2),
+         "in any order": (([0.125, 0.5, 0.125, 0.25], 0.8), 3), "all": (([0.25, 0.25, 0.5], 1.0), 3),
+         "always one": (([0.5, 0.5], 0.01), 1)},
+        {"Sort first: top-p keeps the most likely ones.":
+            lambda probabilities, p: 1 + sum(sum(probabilities[:i]) < p for i in range(1, len(probabilities))),
+         "It stops as soon as p is reached, not when it is exceeded.":
+            lambda probabilities, p: min(len(probabilities), 1 + sum(
+                sum(sorted(probabilities)[::-1][:i]) <= p for i in range(1, len(probabilities)))),
+         "That drops the token with which p is reached; it stays.":
+            lambda probabilities, p: sum(sum(sorted(probabilities)[::-1][:i]) < p for i in range(1, len(probabilities)))},
+    ),
 }
