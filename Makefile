@@ -73,7 +73,7 @@ sweep: $(VENV)/installed  ## measure what data/vocabulary_sweep.csv lacks (all o
 pretrained: $(VENV)/installed  ## train the model of data/pretrained anew (half an hour; stop and go on as you like)
 	@$(BIN) -m tools.pretrained
 
-sizes: $(VENV)/installed  ## train smaller models beside it, for data/judged.csv (half an hour)
+sizes: $(VENV)/installed  ## train smaller models beside it, for data/judged.csv (a quarter of an hour)
 	@$(BIN) -m tools.pretrained sizes
 
 shakespeare: $(VENV)/installed  ## train the published model on Tiny Shakespeare for 500 steps (an hour; stop and go on as you like)

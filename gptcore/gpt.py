@@ -192,8 +192,6 @@ class GPT(nn.Module):
         self.output = None if config.tied else Linear(config.n_embd, config.vocab_size, bias=config.bias)
         if config.init != "torch":
             self._scale_weights()
-        if config.init == "spread":
-            self._spread_tokens()
 
     @torch.no_grad()
     def _scale_weights(self) -> None:
@@ -201,6 +199,10 @@ class GPT(nn.Module):
 
         Logits of variance n_embd * std**2 cost half of it over ln V: 0.15 nats at 768 channels with GPT-2's 0.02. The
         bound on std holds it at 0.02. A block's two last matrices shrink with the depth (GPT-2 paper, section 2.3).
+
+        "spread" draws token vectors ten times as long, so that what a token is outweighs where it stands. Where the output
+        layer is tied, the last norm then begins so small that the first guess is as even as it was, but for the token
+        itself: exp(0.2 * sqrt(n_embd)) times as likely as another one, which tells in small vocabularies only.
         """
         edge = min(0.02, 0.2 / math.sqrt(self.config.n_embd))
         deep = 0.02 / math.sqrt(2 * self.config.n_layer)
@@ -211,17 +213,10 @@ class GPT(nn.Module):
                 parameter.normal_(std=edge)
             elif "norm" not in name:
                 parameter.normal_(std=deep if name.endswith(("projection.weight", "contract.weight")) else 0.02)
-
-    @torch.no_grad()
-    def _spread_tokens(self, std: float = 0.2) -> None:
-        """Draw token vectors at ten times the size of place vectors: what a token is then outweighs where it stands.
-
-        Where the output layer is tied, the last norm begins so small that the first guess is as even as it was, but for
-        the token itself: exp(0.2 * sqrt(n_embd)) times as likely as another one, which tells in small vocabularies only.
-        """
-        self.token_embedding.weight.normal_(std=std)
-        if self.output is None:
-            self.final_norm.weight.fill_(0.2 / (std * math.sqrt(self.config.n_embd)))
+        if self.config.init == "spread":
+            self.token_embedding.weight.normal_(std=0.2)
+            if self.config.tied:
+                self.final_norm.weight.fill_(1 / math.sqrt(self.config.n_embd))
 
     def check_ids(self, ids: Int[Tensor, "*shape"]) -> None:
         """Raise ValueError when an id has no row in the embedding."""

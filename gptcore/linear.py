@@ -10,13 +10,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import register_flop_formula
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 __all__ = ["Linear", "linear"]
 
 ROWS = 32  # below, oneDNN's preparations cost more than they save
-CAN = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512" and hasattr(
-    torch.ops.mkldnn, "_linear_pointwise")
+
+
+def trusted() -> bool:
+    """Does a processor with AVX-512 compute here, and does torch's inner operation do what it did when this was written?"""
+    if not (torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"):
+        return False
+    x, weight, bias = torch.arange(6.0).reshape(2, 3), torch.arange(12.0).reshape(4, 3), torch.arange(4.0)
+    try:
+        return torch.equal(torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""), F.linear(x, weight, bias))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
+CAN = trusted()
 
 
 def linear(
@@ -50,7 +62,7 @@ class OneDNN(torch.autograd.Function):
                 rows.sum(0) if ctx.needs_input_grad[2] else None)                       # (O)
 
 
-if CAN:
+if CAN and torch.ops.mkldnn._linear_pointwise not in flop_registry:
     @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
     def _(x: tuple[int, ...], weight: tuple[int, ...], *_: object, **__: object) -> int:
         """Two operations for each number of each row and each output, as torch counts its own products."""

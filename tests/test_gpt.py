@@ -306,7 +306,7 @@ def test_spread_tokens_are_ten_times_as_far_apart_as_places_and_all_else_is_as_s
     assert other == {"token_embedding.weight"} | ({"final_norm.weight"} if tied else set())
     assert float(spread["token_embedding.weight"].detach().std()) == pytest.approx(0.2, rel=0.02)
     if tied:
-        assert (spread["final_norm.weight"] == 0.2 / (0.2 * 16)).all()  # logits as wide as those of "scaled"
+        assert (spread["final_norm.weight"] == 1 / 16).all()  # logits as wide as those of "scaled"
 
 
 def test_torch_initialisation_is_left_as_it_is():

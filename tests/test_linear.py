@@ -109,3 +109,15 @@ def test_operations_are_counted():
         with FlopCounterMode(display=False) as counter:
             linear(x, numbers(40, 24), numbers(40)).sum().backward()
         assert counter.get_total_flops() == 3 * 2 * x.numel() * 40          # forward, and both gradients
+
+
+def test_an_operation_that_has_changed_is_not_used(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda x, weight, *_: F.linear(x, weight) + 1e-3,
+                        raising=False)
+    assert not module.trusted()
+
+    def refuses(*_):
+        raise TypeError("other arguments")
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", refuses)
+    assert not module.trusted()

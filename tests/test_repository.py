@@ -72,7 +72,8 @@ def test_files_and_pictures_in_the_readme_exist():
 
 def test_checksums_in_the_data_folder_are_right():
     table = re.findall(r"^\| `([^`]+)` \|.*`([0-9a-f]{64})` \|$", (ROOT / "data" / "README.md").read_text(), re.MULTILINE)
-    assert {name for name, _ in table} == {path.name for path in (ROOT / "data").iterdir()} - {"README.md"}
+    files = {path.relative_to(ROOT / "data").as_posix() for path in (ROOT / "data").rglob("*") if path.is_file()}
+    assert {name for name, _ in table} == files - {"README.md"}
     for name, digest in table:
         assert hashlib.sha256((ROOT / "data" / name).read_bytes()).hexdigest() == digest
 

@@ -34,7 +34,7 @@ from gptcore.ladder import floor, gap_by_kind, worth_by_kind
 from gptcore.pretrained import PRETRAINED, judge_samples
 from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document, load_tokenizer
-from gptcore.training import train
+from gptcore.training import Interrupted, train
 
 ROOT = Path(__file__).parents[1]
 JUDGED, RUNS = ROOT / "data/judged.csv", ROOT / "runs/pretrained"
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
     shape: tuple[int, int] = (4, 128)   # n_layer, n_embd
     looks: tuple[int, ...] = (125, 250, 500, 1000, 2000, 4000)  # steps whose weights are kept, to be judged beside the last
     small: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (1, 64), (2, 128), (4, 128))
-    small_steps: int = 2500
+    small_steps: int = 1000
     judged: int = 64                    # scenes that each model writes
 
     def config(self, shape: tuple[int, int], vocab_size: int) -> GPTConfig:
@@ -104,23 +104,23 @@ def kept(run: Path, step: int) -> Path:
 
 def judge_all(text: Text, models: Mapping[tuple[str, int], Path], log: Path) -> None:
     """Judge what the log lacks, by series and step; each row is written as soon as it is there."""
-    rows = pd.read_csv(log).to_dict("records") if log.exists() else []
     for (series, step), run in models.items():
+        rows = pd.read_csv(log).to_dict("records") if log.exists() else []
         if any((row["series"], row["step"]) == (series, step) for row in rows):
             continue
         model = load_weights(kept(run, step)).eval()
         score = bits_per_byte(byte_nats(model, text.validation, text.tokenizer))
         verdict = judge_samples(model, text.tokenizer, text.plan.judged, progress=True)
-        rows.append({
+        row = {
             "series": series, "n_layer": model.config.n_layer, "n_embd": model.config.n_embd,
             "parameters": sum(count_parameters(model.config).values()), "step": step,
             "tokens": int(pd.read_csv(run / "log.csv").set_index("step")["tokens"][step]),
             "bits_per_byte": round(score.value, 4), "error": round(score.error, 4), "scenes": text.plan.judged,
             **{f"{kind} {name}": counts[kind] for kind in playhouse.KINDS
-               for name, counts in (("right", verdict.right), ("asked", verdict.asked))}})
+               for name, counts in (("right", verdict.right), ("asked", verdict.asked))}}
         print(f"{series}, step {step}: {score} bits per byte\n{verdict}", flush=True)
         with atomic_write(log) as temporary:
-            pd.DataFrame(rows).to_csv(temporary, index=False)
+            pd.DataFrame([*rows, row]).to_csv(temporary, index=False)
 
 
 def store(text: Text, run: Path, folder: Path) -> None:
@@ -181,4 +181,7 @@ def main(arguments: list[str] | None = None, plan: Plan = PLAN, runs: Path = RUN
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Interrupted:
+        sys.exit("stopped, and saved: the same command goes on from here")

@@ -23,7 +23,7 @@ from gptcore.files import atomic_write
 from gptcore.gpt import GPT, PRESETS
 from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import BPETokenizer
-from gptcore.training import train
+from gptcore.training import Interrupted, train
 
 __all__ = ["CONFIG", "STEPS", "documents", "main", "published_tokenizer"]
 
@@ -63,4 +63,7 @@ def main(arguments: list[str] | None = None, file: Path = FILE, run: Path = RUN)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Interrupted:
+        sys.exit("stopped, and saved: the same command goes on from here")

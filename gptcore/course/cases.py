@@ -347,6 +347,10 @@ GPTS = {
     "how it starts": built(lambda model: dict(model.named_parameters()), fixed=False),
     "how it starts, untied": built(lambda model: dict(model.named_parameters()), fixed=False, tied=False, n_embd=150),
     "how a wide one starts": built(lambda model: dict(model.named_parameters()), fixed=False, n_embd=150, n_layer=1),
+    "how it starts with its tokens spread":
+        built(lambda model: dict(model.named_parameters()), fixed=False, init="spread"),
+    "with its tokens spread, untied":
+        built(lambda model: dict(model.named_parameters()), fixed=False, init="spread", tied=False),
     "how torch would start it": built(lambda model: dict(model.named_parameters()), fixed=False, init="torch"),
 }
 
