@@ -1,6 +1,6 @@
 """The stored model, and smaller ones beside it: what `make pretrained` and `make sizes` train and judge.
 
-    python -m tools.pretrained            # half an hour on 2 cores; then data/pretrained, and rows of data/judged.csv
+    python -m tools.pretrained            # some forty minutes; then data/pretrained, and rows of data/judged.csv
     python -m tools.pretrained sizes      # smaller models on the same scenes, for the other rows of data/judged.csv
 
 Everything may be stopped at any time and goes on where it was. The text is fresh: scenes that the corpus does not hold, read
