@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gptcore.attention import CausalSelfAttention
+from gptcore.batches import Windows
 from gptcore.course import cases, check, dial, exercises, turn, your_turn
 from gptcore.ngram import NGram
 from gptcore.tokenizer import CharTokenizer
@@ -91,6 +92,20 @@ class TestSame:
         ("a", [torch.tensor(2), "b"], "'a', expected [2, 'b']"),
         (np.int64(2), "2", "2, expected '2'"),
         (None, torch.tensor([True, False]), "nothing was returned (is a `return` missing?), expected [True, False]"),
+        (None, torch.zeros(9, 9), "nothing was returned (is a `return` missing?), expected numbers of the shape (9, 9)"),
+        ([np.zeros((2, 9))], np.zeros((1, 2, 8)), "the shape (1, 2, 9), expected (1, 2, 8)"),
+        ([np.zeros((2, 9))], [(np.zeros((2, 9)), np.ones((2, 9)))], "at [0] the shape (2, 9), expected (2, 2, 9)"),
+        (Windows(*np.arange(8).reshape(4, 2)), Windows(*np.array([0, 1, 2, 3, 4, 5, 6, 8]).reshape(4, 2)),
+         "at skip[1] 7, expected 8"),
+        (Windows(*np.zeros((4, 2), int)), (*np.zeros((3, 2), int), np.zeros(3, int)),
+         "at skip the shape (2,), expected (3,)"),
+        ([Windows(*np.zeros((4, 2), int))], [(*np.zeros((3, 2), int), np.zeros(3, int))],
+         "at [0].skip the shape (2,), expected (3,)"),
+        (KeyError("x"), [{"ids": [5] * 9}] * 9, "KeyError: 'x', expected [{'ids': [5, 5, 5, 5, 5, 5, 5, 5, ...]}, "
+         "{'ids': [5, 5, 5, 5, 5, 5, 5, 5, ...]}, {'ids': [5, 5, 5..."),
+        (NameError("name 'twise' is not defined"), 4,
+         "NameError: name 'twise' is not defined; run the cells above first, or is the name misspelt?"),
+        (UnboundLocalError("no value"), 4, "UnboundLocalError: no value, expected 4"),
     ])
     def test_the_words_of_a_difference(self, found, expected, told):
         assert check.difference(found, expected, 1e-12) == told
@@ -111,7 +126,7 @@ class TestSame:
             value: float
             error: float
         check.same(lambda: (1.0, 2.0), lambda: Pair(1.0, 2.0), {"it": ()})
-        with pytest.raises(check.Refused, match=r"at \[1\]"):
+        with pytest.raises(check.Refused, match=r"at error 2\.5, expected 2"):
             check.same(lambda: (1.0, 2.5), lambda: Pair(1.0, 2.0), {"it": ()})
 
     def test_an_error_is_expected_where_gptcore_raises_one_and_only_there(self):
@@ -182,13 +197,36 @@ class TestSame:
         unknown = eval("lambda function: function(3)")
         assert [check.asked(each, twice) for each in (given, one, other, unknown, len)] == [""] * 5
 
-    def test_the_arguments_are_spared(self):
+    @pytest.mark.parametrize("given, spoil, told", [
+        (np.zeros(2), lambda x: x.fill(1), "at [0][0] 1.0, expected 0.0"),
+        (torch.zeros(2, 3), lambda x: x.add_(1), "at [0][0][0] 1.0, expected 0.0"),
+        ([2, 1], lambda x: x.sort(), "at [0][0] 1, expected 2"),
+        ([2, 1], lambda x: x.append(3), "at [0] [2, 1, 3], expected [2, 1]"),
+        ({"a": [1]}, lambda x: x["a"].clear(), "at [0]['a'] [], expected [1]"),
+        ({"a": 1}, lambda x: x.clear(), "at [0] the keys [], expected ['a']"),
+        (Windows(*np.zeros((4, 2), int)), lambda x: x.skip.fill(1), "at [0]['skip'][0] 1, expected 0"),
+        (nn.LayerNorm(3), lambda x: nn.init.zeros_(x.weight), "at [0]['weight'][0] 0.0, expected 1.0"),
+    ])
+    def test_the_arguments_are_spared(self, given, spoil, told):
         def spoils(x):
-            x[0] += 1
-            return x[0]
-        given = np.zeros(2)
-        check.same(spoils, lambda x: 1.0, {"first": (given,), "again": (given,)})
-        assert given[0] == 0
+            spoil(x)
+            return 1
+        case = (given,)
+        with pytest.raises(check.Refused, match="the input is changed") as refusal:
+            check.same(spoils, lambda x: 1, {"it": case})
+        assert told in str(refusal.value)
+        check.spared(case, case)
+        check.same(lambda x: 1, lambda x: 1, {"again": case})  # they were copied
+        with pytest.raises(check.Refused, match="the input is changed"):
+            check.same(spoils, spoils, {"it": case})
+
+    def test_what_else_an_argument_remembers_is_its_own(self):
+        def trains(model, tokenizer, nothing):
+            model.train()
+            tokenizer.cache = 3
+            return math.nan
+        given = (nn.Linear(2, 3).eval(), CharTokenizer("ab"), None, )
+        check.same(trains, lambda *given: math.nan, {"it": given})
 
     def test_a_case_can_be_a_use(self):
         check.same(CharTokenizer, CharTokenizer, {"use": lambda Tokenizer: Tokenizer.train(["ab"]).encode("ba")})

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from gptcore.course.exercises import EXERCISES, Exercise
 from gptcore.course.turn import unwritten
 
-__all__ = ["Refused", "exercise", "same", "same_module"]
+__all__ = ["Refused", "Spoilt", "exercise", "same", "same_module", "spared"]
 
 RTOL = 1e-6  # relative; float64 keeps about 1e-15, so this leaves room for any order of summing and for nothing else
 
@@ -45,6 +45,8 @@ class Brief(reprlib.Repr):
 
 
 FEW = 8  # numbers that a message may show one by one
+MANY = 24  # more numbers than that, in more than one dimension, are told by their shape
+SHORT = 100  # characters of what was expected, where an error came in its place
 BRIEF = Brief()
 BRIEF.maxstring = BRIEF.maxother = 70
 BRIEF.maxlist = BRIEF.maxtuple = BRIEF.maxdict = 8
@@ -57,11 +59,16 @@ class Refused(AssertionError):
         return str(self).splitlines()
 
 
+class Spoilt(Exception):
+    """What a case gives if its input is another one afterwards; the message says where."""
+
+
 def same(by_hand: Callable, shipped: Callable, cases: Mapping[str, Any], rtol: float = RTOL) -> None:
     """Hold a function or a class built by hand to gptcore's, case by case.
 
     A case is a tuple of arguments, or a function that is given one of both and uses it. Where gptcore raises an error,
-    the hand-built one must raise the same kind. Raises Refused at the first case that differs.
+    the hand-built one must raise the same kind; and arguments must be left as they were. Raises Refused at the first case
+    that differs.
 
     >>> same(abs, math.fabs, {"below 0": (-2,), "a half": (0.5,)})
     same: abs and fabs agree on 2 cases
@@ -137,7 +144,8 @@ def exercise(name: str, answer: Any) -> None:
     for case, (given, expected) in task.cases.items():
         found = outcome(answer, given) if callable(answer) else answer
         if where := difference(found, expected, task.rtol):
-            hint = next((hint for hint, wrong in task.wrong.items() if agree(answer, wrong, task)), task.hint)
+            own = (hint for hint, wrong in task.wrong.items() if agree(answer, wrong, task))
+            hint = "" if isinstance(found, NameError | Spoilt) else next(own, task.hint)
             raise Refused(f"{name}, case {case!r}{asked(given, answer)}: {where}" + (f"\nHint: {hint}" if hint else ""))
     print(f"right: {name}, {len(task.cases)} case{'s' * (len(task.cases) > 1)}")
 
@@ -150,11 +158,38 @@ def agree(answer: Any, wrong: Any, task: Exercise) -> bool:
 
 
 def outcome(function: Callable, given: Any) -> Any:
-    """What a case gives: a value, or the error that it raises. The arguments are copied, so that none can be spoilt."""
+    """What a case gives: a value, or the error that it raises. It gets copies of the arguments, and must spare them."""
+    before = () if callable(given) else given
+    arguments = copy.deepcopy(before)
     try:
-        return given(function) if callable(given) else function(*copy.deepcopy(given))
+        found = given(function) if callable(given) else function(*arguments)
     except Exception as error:
         return error
+    try:
+        spared(arguments, before)
+    except Spoilt as spoilt:
+        return spoilt
+    return found
+
+
+def spared(now: Any, before: Any) -> None:
+    """Raise Spoilt if an input is not what it was before; for cases that are uses and hand over a copy themselves."""
+    if where := difference(contents(now), contents(before), rtol=0.0):
+        raise Spoilt(f"the input is changed (afterwards {where}): `x = x + y` makes a new x, but `x += y` and x.sort() "
+                     "change what the caller has")
+
+
+def contents(value: Any) -> Any:
+    """What of an argument could be spoilt: numbers, texts and weights, through lists, dicts and dataclasses."""
+    if isinstance(value, nn.Module):
+        return dict(value.state_dict())
+    if is_record(value):
+        return {field.name: contents(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: contents(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [contents(each) for each in value]
+    return value if isinstance(value, Tensor | np.ndarray | numbers.Number | str | bytes | set) else None
 
 
 @contextmanager
@@ -184,21 +219,29 @@ def run_module(module: nn.Module, given: Sequence[Tensor]) -> dict[str, Any] | N
 def difference(found: Any, expected: Any, rtol: float, where: str = "") -> str:
     """Say in what two results differ, numbers by more than `rtol`; empty when they do not.
 
-    Lists, tuples and arrays of the same numbers are the same, as are a dataclass and a tuple of its fields.
+    Lists, tuples and arrays of the same numbers are the same, as are a dataclass and a tuple of its fields. An input that
+    was spoilt differs from everything.
 
     >>> difference([1, [2.0, 3.0]], (1, np.array([2.0, 4.0])), 1e-6)
     'at [1][1] 3.0, expected 4.0'
     """
     lists = not any(isinstance(each, np.ndarray | Tensor) for each in (found, expected))
+    fields = next((dataclasses.fields(each) for each in (expected, found) if is_record(each)), ())
+    as_given = found, expected
     found, expected = plain(found), plain(expected)
+    if isinstance(found, Spoilt):
+        return f"{prefix(where)}{found}"
+    if isinstance(found, NameError) and not isinstance(found, UnboundLocalError):
+        return f"{prefix(where)}{told(found)}{raised_at(found)}; run the cells above first, or is the name misspelt?"
     if isinstance(found, Exception) or isinstance(expected, Exception):
         if isinstance(expected, Exception) and isinstance(found, type(expected)):
             return ""
-        what = f"{told(found)}{raised_at(found)}" if isinstance(found, Exception) else "no error"
-        wanted = f"numbers of the shape {expected.shape}" if isinstance(expected, np.ndarray) else told(expected)
-        return f"{prefix(where)}{what}, expected {wanted}"
+        if not isinstance(found, Exception):
+            return f"{prefix(where)}no error, expected {told(expected)}"
+        wanted = f"numbers of the shape {expected.shape}" if isinstance(expected, np.ndarray) else shortened(told(expected))
+        return f"{prefix(where)}{told(found)}{raised_at(found)}, expected {wanted}"
     if found is None and expected is not None:
-        return f"{prefix(where)}nothing was returned (is a `return` missing?), expected {told(expected)}"
+        return f"{prefix(where)}nothing was returned (is a `return` missing?), expected {shortened(told(expected))}"
     arrays = isinstance(found, np.ndarray) and isinstance(expected, np.ndarray)
     if arrays and found.shape != expected.shape and not lists:
         return f"{prefix(where)}the shape {found.shape}, expected {expected.shape}"
@@ -211,16 +254,16 @@ def difference(found: Any, expected: Any, rtol: float, where: str = "") -> str:
         if equal.all():
             return ""
         place = tuple(int(i) for i in np.argwhere(~equal)[0])
-        inside = where + "".join(f"[{i}]" for i in place)
+        inside = step(where, place[0], fields) + "".join(f"[{i}]" for i in place[1:])
         return f"{prefix(inside)}{against(found[place].item(), expected[place].item())}"
     if isinstance(found, list | np.ndarray) and isinstance(expected, list | np.ndarray):  # both are read one by one
-        found, expected = (each.tolist() if isinstance(each, np.ndarray) else each for each in (found, expected))
+        found, expected = map(entries, as_given)
     if isinstance(found, dict) and isinstance(expected, dict):
         if found.keys() != expected.keys():
             return f"{prefix(where)}the keys {told(list(found))}, expected {told(list(expected))}"
         pairs = [(found[key], expected[key], f"{where}[{told(key)}]") for key in expected]
     elif isinstance(found, list) and isinstance(expected, list):
-        pairs = [(one, other, f"{where}[{i}]") for i, (one, other) in enumerate(zip(found, expected))]
+        pairs = [(one, other, step(where, i, fields)) for i, (one, other) in enumerate(zip(found, expected))]
         if len(found) != len(expected) and (not pairs or max(len(found), len(expected)) <= BRIEF.maxlist):
             return f"{prefix(where)}{against(found, expected)}"
     elif both(numbers.Real, found, expected):
@@ -246,15 +289,26 @@ def plain(value: Any) -> Any:
         value = value.detach().cpu().double().numpy() if value.is_floating_point() else value.detach().cpu().numpy()
     if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
         return value.item()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list) or is_record(value):
+        value = entries(value)
         try:
             array = np.array([plain(each) for each in value])
         except ValueError:  # unequal lengths
-            return list(value)
-        return array if array.dtype.kind in "iuf" else list(value)
+            return value
+        return array if array.dtype.kind in "iuf" else value
     return value
+
+
+def entries(value: Any) -> list:
+    """What a sequence, an array or a dataclass holds, one by one and as it is."""
+    if is_record(value):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return value.tolist() if isinstance(value, np.ndarray | Tensor) else list(value)
+
+
+def is_record(value: Any) -> bool:
+    """Is it a dataclass's instance?"""
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def both(kind: type, *values: Any) -> bool:
@@ -281,6 +335,8 @@ def told(value: Any, digits: int = 6) -> str:
     """A value, short enough for a message."""
     if isinstance(value, Exception):
         return f"{type(value).__name__}: {value}"
+    if isinstance(value, np.ndarray) and value.ndim > 1 and value.size > MANY:
+        return f"numbers of the shape {value.shape}"
     if isinstance(value, np.ndarray):
         value = (value.round(4) if value.dtype.kind == "f" else value).tolist()
     return f"{value:.{digits}g}" if isinstance(value, float) and value != int_or_nan(value) else BRIEF.repr(value)
@@ -324,5 +380,16 @@ def use(given: Callable, function: Any) -> str:
     return body if len(body) < 200 else f"{body[:197]}..."
 
 
+def step(where: str, i: int, fields: Sequence[dataclasses.Field]) -> str:
+    """One step further inside, to entry number i; of a dataclass to the field with this number, by its name."""
+    return f"{where}.{fields[i].name}" if fields else f"{where}[{i}]"
+
+
 def prefix(where: str) -> str:
-    return f"at {where} " if where else ""
+    return f"at {where.removeprefix('.')} " if where else ""
+
+
+def shortened(text: str) -> str:
+    """A text in one line, cut where it is too long for a message that says something else."""
+    text = " ".join(text.split())
+    return text if len(text) <= SHORT else f"{text[:SHORT - 3]}..."
