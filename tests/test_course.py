@@ -378,6 +378,24 @@ class TestExercise:
         with pytest.raises(check.Refused, match="ZeroDivisionError"):
             check.exercise("surprisal", lambda p: 1 / 0)
 
+    def test_a_mistake_without_a_hint_of_its_own_gets_the_general_one(self):
+        with pytest.raises(check.Refused, match="Hint: Most likely first"):
+            check.exercise("kept_by_top_p", lambda probabilities, p: len(probabilities))
+        for answer, told in ((lambda probabilities, p: unheard_of, "run the cells above first"),
+                             (lambda probabilities, p: probabilities.sort(), "the input is changed")):
+            with pytest.raises(check.Refused, match=told) as refusal:
+                check.exercise("kept_by_top_p", answer)
+            assert "Hint" not in str(refusal.value)
+
+    @pytest.mark.parametrize("rule", [
+        lambda spread, difference: math.ceil(9 * (spread / difference) ** 2),
+        lambda spread, difference: math.ceil(9 * spread ** 2 / difference ** 2),
+        lambda spread, difference: math.ceil((spread / (difference / 3)) ** 2),
+        lambda spread, difference: next(n for n in range(1, 999) if spread / math.sqrt(n) <= difference / 3),
+    ])
+    def test_no_right_rule_fails_by_rounding(self, rule):
+        check.exercise("windows_needed", rule)
+
     def test_an_empty_answer(self, capsys):
         def surprisal(p):
             """To be written."""

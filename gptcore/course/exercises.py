@@ -225,13 +225,16 @@ EXERCISES = {
     ),
     "windows_needed": Exercise(
         {"a spread of 0.5, a difference of 0.25": ((0.5, 0.25), 36), "just one": ((1.0, 3.0), 1),
-         "not even": ((0.7, 0.3), 49), "a fine difference": ((0.05, 0.0055), 744)},
+         "a spread of three differences": ((0.75, 0.25), 81), "a fine difference": ((0.05, 0.0055), 744),
+         "a little more than 18": ((1.0, 0.7), 19)},
         {"The error of a mean falls with the root of the number, so the number grows with the square.":
             lambda spread, difference: math.ceil(3 * spread / difference),
          "That makes the standard error as large as the difference. It should be a third of it.":
             lambda spread, difference: math.ceil((spread / difference) ** 2),
          "Rounded down it is one window too few: round up.":
-            lambda spread, difference: max(1, math.floor((3 * spread / difference) ** 2))},
+            lambda spread, difference: max(1, math.floor((3 * spread / difference) ** 2)),
+         "Rounded to the nearest number it can be one window too few: round up.":
+            lambda spread, difference: round((3 * spread / difference) ** 2)},
     ),
     "kept_by_top_p": Exercise(
         {"two of four": (([0.5, 0.25, 0.125, 0.125], 0.7), 2), "reached exactly": (([0.5, 0.25, 0.125, 0.125], 0.75), 2),
@@ -244,5 +247,6 @@ EXERCISES = {
                 sum(sorted(probabilities)[::-1][:i]) <= p for i in range(1, len(probabilities)))),
          "That drops the token with which p is reached; it stays.":
             lambda probabilities, p: sum(sum(sorted(probabilities)[::-1][:i]) < p for i in range(1, len(probabilities)))},
+        "Most likely first, add until the sum is at least p, and count the one that got there.",
     ),
 }
