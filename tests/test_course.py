@@ -1,17 +1,26 @@
 """The checks of the notebooks must notice what is wrong, and say it so that a learner can go on."""
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
+from unittest import mock
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from gptcore.attention import CausalSelfAttention
-from gptcore.batches import Windows
+from gptcore.attention import CausalSelfAttention, KeyValueCache
+from gptcore.batches import Windows, validation_windows
 from gptcore.course import cases, check, dial, exercises, turn, your_turn
+from gptcore.evaluation import cross_entropy, window_loss
+from gptcore.gpt import GPT, MLP, Block, count_parameters, evaluating
 from gptcore.ngram import NGram
+from gptcore.sampling import generate, next_distribution
+from gptcore.schedule import learning_rate
 from gptcore.tokenizer import CharTokenizer
+from gptcore.training import decay_groups
 
 
 def twice(x):
@@ -489,3 +498,252 @@ def test_cases_cannot_be_passed_by_luck():
     assert any(len({*q.shape, k.shape[2]}) == 5 for q, k in cases.QUERIES_AND_KEYS.values())
     assert all((q.shape, k.shape) == (other.shape, keys.shape) and v.shape == k.shape for (q, k), (other, keys, v) in zip(
         cases.QUERIES_AND_KEYS.values(), cases.QUERIES_KEYS_VALUES.values(), strict=True))
+
+
+class AlwaysDropping(MLP):
+    def forward(self, x):
+        return F.dropout(self.contract(self.activation(self.expand(x))), self.dropout.p)
+
+
+class Deaf(MLP):
+    @torch.no_grad()
+    def forward(self, x):
+        return super().forward(x)
+
+
+class InPlace(Block):
+    def forward(self, x, cache=None):
+        x += self.attention(self.norm_1(x), cache)
+        return x + self.mlp(self.norm_2(x))
+
+
+class Cut(Block):
+    def forward(self, x, cache=None):
+        x = x.detach() + self.attention(self.norm_1(x), cache)
+        return x + self.mlp(self.norm_2(x))
+
+
+class NoisyStart(GPT):
+    def embed(self, ids, past=0):
+        places = past + torch.arange(ids.shape[1])
+        return F.dropout(self.token_embedding(ids) + self.position_embedding(places), self.config.dropout)
+
+
+class Clamped(GPT):
+    def embed(self, ids, past=0):
+        places = (past + torch.arange(ids.shape[1])).clamp(max=self.config.block_size - 1)
+        return self.dropout(self.token_embedding(ids) + self.position_embedding(places))
+
+
+class Sliced(GPT):
+    def embed(self, ids, past=0):  # the slice may be too short, and one position is broadcast to two
+        return self.dropout(self.token_embedding(ids) + self.position_embedding.weight[past:past + ids.shape[1]])
+
+
+class HalfTied(GPT):
+    def forward(self, ids, cache=None):
+        with mock.patch("gptcore.gpt.linear", lambda x, weight: x @ weight.data.T):
+            return super().forward(ids, cache)
+
+
+class Forgetful(KeyValueCache):
+    def extend(self, k, v):
+        super().extend(k, v)
+
+
+def below_no_floor(step, config, reduction=1.0):
+    return max(config.floor, learning_rate(step, config, reduction))
+
+
+def with_copies(model, weight_decay):
+    groups = decay_groups(model, weight_decay)
+    return [group | {"params": [weight.clone() for weight in group["params"]]} for group in groups]
+
+
+def reversed_order(config):
+    return dict(reversed(count_parameters(config).items()))
+
+
+def of_lists(documents, block_size, stride=None):
+    windows = validation_windows(documents, block_size, stride)
+    return Windows(*(getattr(windows, name).tolist() for name in ("ids", "begin", "length", "skip")))
+
+
+def of_floats(documents, block_size, stride=None):
+    windows = validation_windows(documents, block_size, stride)
+    return Windows(windows.ids, windows.begin, windows.length, windows.skip.astype(float))
+
+
+def bare(documents, block_size, stride=None):
+    windows = validation_windows(documents, block_size, stride)
+    return windows.ids, windows.begin, windows.length, windows.skip
+
+
+def no_stride_refused(documents, block_size, stride=None):
+    begin = 0
+    while begin + block_size < max(map(len, documents)) - 1:
+        begin += block_size if stride is None else stride
+    return []
+
+
+def only_large_strides_refused(documents, block_size, stride=None):
+    return validation_windows(documents, block_size, stride) if stride else no_stride_refused(documents, block_size, stride)
+
+
+def awake(model, windows, mode=torch.no_grad):
+    with mode():
+        y = np.array([cross_entropy(model(inputs), targets).sum().item()
+                      for inputs, targets in (windows.rows([i]) for i in range(len(windows)))])
+    x, n = windows.length - windows.skip, len(y)
+    ratio = y.sum() / x.sum()
+    return ratio, math.sqrt(n / (n - 1) * ((y - ratio * x) ** 2).sum()) / x.sum()
+
+
+def with_gradients(model, windows):
+    training = model.training
+    loss = awake(model.eval(), windows, nullcontext)
+    model.train(training)
+    return loss
+
+
+def left_in_eval(model, windows):
+    return window_loss(model.eval(), windows)
+
+
+def left_in_training(model, windows):
+    loss = window_loss(model, windows)
+    model.train()
+    return loss
+
+
+def from_the_highest(logits, *settings, **named):
+    logits -= logits.max()
+    return next_distribution(logits, *settings, **named)
+
+
+def whole(logits, temperature=1.0, *settings, **named):
+    p = next_distribution(logits, temperature, *settings, **named)
+    return p.long() if temperature == 0 else p
+
+
+def numpys(*given, **named):
+    return next_distribution(*given, **named).numpy()
+
+
+def only_no_number_refused(logits, *settings, **named):
+    if logits.max() == math.inf:
+        return torch.full_like(logits, math.nan)
+    return next_distribution(logits, *settings, **named)
+
+
+def at_once(*given, **settings):
+    return list(generate(*given, **settings))
+
+
+def as_floats(*given, **settings):
+    yield from map(float, generate(*given, **settings))
+
+
+def never_at_0(*given, stop=None, **settings):
+    yield from generate(*given, stop=stop or None, **settings)
+
+
+def asleep_outside(model, *given, **settings):
+    with evaluating(model):
+        yield from generate(model, *given, **settings)
+
+
+def woken_up(model, *given, **settings):
+    for token in generate(model, *given, **settings):
+        model.train()
+        yield token
+
+
+def into_the_prompt(model, ids, *given, **settings):
+    for token in generate(model, ids, *given, **settings):
+        if isinstance(ids, list):
+            ids.append(token)
+        yield token
+
+
+def over_the_prompt(model, ids, *given, **settings):
+    yield from generate(model, ids, *given, **settings)
+    if isinstance(ids, torch.Tensor):
+        ids.zero_()
+
+
+def in_single_precision(*given, **settings):
+    with mock.patch("gptcore.sampling.next_distribution", lambda x, **named: next_distribution(x.float(), **named).double()):
+        yield from generate(*given, **settings)
+
+
+def writing_with_gradients(model, *given, **settings):
+    with mock.patch("gptcore.sampling.sleeping", lambda modules: nullcontext()):
+        yield from generate(model, *given, **settings)
+
+
+WRONG = [  # what readers of chapter 05 might write, and what they are told
+    (AlwaysDropping, MLP, cases.MLPS, "'not in training, with dropout'"),
+    (Deaf, MLP, cases.MLPS, "'the gradients'"),
+    (InPlace, Block, cases.BLOCKS, "the input is changed"),
+    (Cut, Block, cases.BLOCKS, "at ['the input']"),
+    (NoisyStart, GPT, cases.GPTS, "'not in training, with dropout'"),
+    (Clamped, GPT, cases.GPTS, "'not refused', expected 'refused'"),
+    (Sliced, GPT, cases.GPTS, "'six positions, then two more, one too many'"),
+    (HalfTied, GPT, cases.GPTS, "at ['token_embedding.weight']"),
+    (Forgetful, KeyValueCache, cases.CACHES, "is a `return` missing?"),
+    (below_no_floor, learning_rate, cases.RATES, "'a warm-up that begins below the floor'"),
+    (with_copies, decay_groups, cases.DECAY, "\"none of the model's own\", expected 'weight'"),
+    (reversed_order, count_parameters, cases.CONFIGS, "'the order of the six kinds'"),
+    (of_lists, validation_windows, cases.FIXED_WINDOWS, "at ['ids'] 'list of whole numbers'"),
+    (of_floats, validation_windows, cases.FIXED_WINDOWS, "at ['skip'] 'ndarray of other numbers'"),
+    (bare, validation_windows, cases.FIXED_WINDOWS, "'tuple', expected 'Windows'"),
+    (no_stride_refused, validation_windows, cases.FIXED_WINDOWS, "'stride 4, which would skip'"),
+    (only_large_strides_refused, validation_windows, cases.FIXED_WINDOWS, "'stride 0, which would stand still'"),
+    (awake, window_loss, cases.MODEL_WINDOWS, "at ['in training inside'] 'always', expected 'never'"),
+    (with_gradients, window_loss, cases.MODEL_WINDOWS, "at ['gradients inside'] 'always', expected 'never'"),
+    (left_in_eval, window_loss, cases.MODEL_WINDOWS, "at ['in training afterwards'] False, expected True"),
+    (left_in_training, window_loss, cases.MODEL_WINDOWS, "at ['in training afterwards'] True, expected False"),
+    (from_the_highest, next_distribution, cases.DISTRIBUTIONS, "the input is changed"),
+    (whole, next_distribution, cases.DISTRIBUTIONS, "'torch.int64', expected 'torch.float64'"),
+    (numpys, next_distribution, cases.DISTRIBUTIONS, "'float64', expected 'torch.float64'"),
+    (only_no_number_refused, next_distribution, cases.DISTRIBUTIONS, "'an infinite logit'"),
+    (at_once, generate, cases.GENERATIONS, "at ['positions asked for'] [3, 1, 1, 1, 1], expected [3]"),
+    (as_floats, generate, cases.GENERATIONS, "at ['their type'][0] 'float', expected 'int'"),
+    (never_at_0, generate, cases.GENERATIONS, "'until 0 is drawn'"),
+    (asleep_outside, generate, cases.GENERATIONS, "at ['in training outside'] 'sometimes', expected 'always'"),
+    (woken_up, generate, cases.GENERATIONS, "'a model that is not in training'"),
+    (into_the_prompt, generate, cases.GENERATIONS, "the input is changed"),
+    (over_the_prompt, generate, cases.GENERATIONS, "the input is changed"),
+    (in_single_precision, generate, cases.GENERATIONS, "'single precision, at a temperature that is 0 in it'"),
+    (writing_with_gradients, generate, cases.GENERATIONS, "inside'] 'always', expected 'never'"),
+]
+SHIPPED = {shipped: given for _, shipped, given, _ in WRONG}
+
+
+class TestCases:
+    @pytest.fixture(autouse=True)
+    def as_in_a_notebook(self):
+        """Without a type checker, which would refuse first."""
+        jaxtyping.config.update("jaxtyping_disable", True)
+        yield
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+    @pytest.mark.parametrize("wrong, shipped, given, told", WRONG, ids=[wrong.__name__ for wrong, *_ in WRONG])
+    def test_what_is_nearly_right_is_refused(self, wrong, shipped, given, told):
+        with pytest.raises(check.Refused) as refusal:
+            check.same(wrong, shipped, given)
+        assert told in str(refusal.value)
+        check.same(shipped, shipped, given)  # nothing was spoilt for those who try again
+
+    @pytest.mark.parametrize("shipped", SHIPPED, ids=[each.__name__ for each in SHIPPED])
+    def test_gptcore_raises_only_what_it_means_to_raise(self, shipped):
+        """An error in a case would be raised for both, which would then agree."""
+        for case, given in SHIPPED[shipped].items():
+            found = check.outcome(shipped, given)
+            assert not isinstance(found, Exception) or type(found) is ValueError, (case, found)
+
+    def test_a_prompt_may_be_a_list_of_which_only_lists_know(self):
+        def by_hand(model, ids, *given, **settings):
+            return generate(model, ids.copy() if isinstance(ids, list) else ids.tolist(), *given, **settings)
+        check.same(by_hand, generate, cases.GENERATIONS)

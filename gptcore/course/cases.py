@@ -1,10 +1,12 @@
 """Inputs on which what is built by hand is held to gptcore: shared by the notebooks and the tests.
 
 Each is a dict from the name of a case to its arguments, or to a function that uses what it is given. The cases are chosen so
-that a wrong implementation cannot pass by luck: no two dimensions of an array are equal, no text has just one letter.
+that a wrong implementation cannot pass by luck: no two dimensions of an array are equal, no text has just one letter. A
+function gives copies of what the next case needs, too: who writes x += 1 must not spoil it.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from gptcore import playhouse
 from gptcore.attention import KeyValueCache
 from gptcore.batches import validation_windows
+from gptcore.course.check import spared
 from gptcore.gpt import GPT, PRESETS, GPTConfig
 from gptcore.mlp import MLPConfig, MLPModel
 from gptcore.schedule import TrainConfig
@@ -308,42 +311,79 @@ def built(use: Callable, *, training: bool = False, fixed: bool = True, **fields
 
 
 STREAM, IDS = normal(2, 5, 12), torch.randint(11, (2, 6), generator=generator)
+EIGHT = torch.cat([IDS, IDS[:, :2]], dim=1)  # one id more than there are positions
+
+
+def fed(module: nn.Module, x: Tensor, *more: Any) -> Any:
+    """What a module makes of x, of which it gets a copy: the next case needs the same x."""
+    given = x.clone()
+    made = module(given, *more)
+    spared(given, x)
+    return made
+
+
+def gradients(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Of the sum of what a module makes of x: with respect to every parameter, and to x if it holds no ids."""
+    x = x.clone().requires_grad_(x.is_floating_point())
+    module(x).sum().backward()
+    asked = {"the input": x} if x.requires_grad else {}
+    return {name: torch.zeros_like(each) if each.grad is None else each.grad
+            for name, each in (asked | dict(module.named_parameters())).items()}
 
 
 def in_two_pieces(block: nn.Module) -> Tensor:
     """What a block makes of three positions and then, from its cache, of two more."""
     cache = KeyValueCache()
-    return torch.cat([block(STREAM[:, :3], cache), block(STREAM[:, 3:], cache)], dim=1)
+    return torch.cat([fed(block, STREAM[:, :3], cache), fed(block, STREAM[:, 3:], cache)], dim=1)
 
 
-def from_a_cache(model: nn.Module) -> Tensor:
-    """The logits of four positions, and then, from the cache, of two more."""
+def from_a_cache(model: nn.Module, first: int = 4, ids: Tensor = IDS) -> Tensor:
+    """The logits of the first positions, and then, from the cache, of the others."""
     cache = [KeyValueCache() for _ in model.blocks]
-    return torch.cat([model(IDS[:, :4], cache), model(IDS[:, 4:], cache)], dim=1)
+    return torch.cat([fed(model, ids[:, :first], cache), fed(model, ids[:, first:], cache)], dim=1)
+
+
+def refusal(use: Callable) -> Callable:
+    """A use that tells whether it is refused, by whichever error: gptcore has its own, an embedding of torch another."""
+    def tried(module: nn.Module) -> str:
+        try:
+            use(module)
+        except (IndexError, RuntimeError, ValueError):
+            return "refused"
+        return "not refused"
+    return tried
 
 
 MLPS = {
-    "GELU": built(lambda mlp: mlp(STREAM)),
-    "ReLU": built(lambda mlp: mlp(STREAM), activation="relu"),
-    "without biases": built(lambda mlp: mlp(STREAM), bias=False),
-    "in training, with dropout": built(lambda mlp: mlp(STREAM), dropout=0.3, training=True),
+    "GELU": built(lambda mlp: fed(mlp, STREAM)),
+    "ReLU": built(lambda mlp: fed(mlp, STREAM), activation="relu"),
+    "without biases": built(lambda mlp: fed(mlp, STREAM), bias=False),
+    "in training, with dropout": built(lambda mlp: fed(mlp, STREAM), dropout=0.3, training=True),
+    "not in training, with dropout": built(lambda mlp: fed(mlp, STREAM), dropout=0.3),
+    "the gradients": built(lambda mlp: gradients(mlp, STREAM)),
 }
 BLOCKS = {
-    "twelve channels, three heads": built(lambda block: block(STREAM)),
-    "three heads of five": built(lambda block: block(STREAM), head_size=5),
-    "ReLU, without biases": built(lambda block: block(STREAM), activation="relu", bias=False),
+    "twelve channels, three heads": built(lambda block: fed(block, STREAM)),
+    "three heads of five": built(lambda block: fed(block, STREAM), head_size=5),
+    "ReLU, without biases": built(lambda block: fed(block, STREAM), activation="relu", bias=False),
     "three positions, then two more from the cache": built(in_two_pieces),
-    "in training, with dropout": built(lambda block: block(STREAM), dropout=0.3, training=True),
+    "in training, with dropout": built(lambda block: fed(block, STREAM), dropout=0.3, training=True),
+    "not in training, with dropout": built(lambda block: fed(block, STREAM), dropout=0.3),
+    "the gradients": built(lambda block: gradients(block, STREAM)),
 }
 GPTS = {
-    "two layers": built(lambda model: model(IDS)),
-    "an output layer of its own": built(lambda model: model(IDS), tied=False),
-    "its own output, without biases": built(lambda model: model(IDS), tied=False, bias=False),
-    "one layer, ReLU": built(lambda model: model(IDS), n_layer=1, activation="relu"),
-    "in training, with dropout": built(lambda model: model(IDS), dropout=0.3, training=True),
-    "all seven positions": built(lambda model: model(IDS[:1, [0, 1, 2, 3, 4, 5, 0]])),
+    "two layers": built(lambda model: fed(model, IDS)),
+    "an output layer of its own": built(lambda model: fed(model, IDS), tied=False),
+    "its own output, without biases": built(lambda model: fed(model, IDS), tied=False, bias=False),
+    "one layer, ReLU": built(lambda model: fed(model, IDS), n_layer=1, activation="relu"),
+    "in training, with dropout": built(lambda model: fed(model, IDS), dropout=0.3, training=True),
+    "not in training, with dropout": built(lambda model: fed(model, IDS), dropout=0.3),
+    "all seven positions": built(lambda model: fed(model, EIGHT[:, :7])),
+    "eight positions, one too many": built(refusal(lambda model: fed(model, EIGHT))),
     "four positions, then two more from the cache": built(from_a_cache),
     "one layer, from the cache": built(from_a_cache, n_layer=1),
+    "six positions, then two more, one too many": built(refusal(lambda model: from_a_cache(model, 6, EIGHT))),
+    "the gradients": built(lambda model: gradients(model, IDS)),
     "how it starts": built(lambda model: dict(model.named_parameters()), fixed=False),
     "how it starts, untied": built(lambda model: dict(model.named_parameters()), fixed=False, tied=False, n_embd=150),
     "how a wide one starts": built(lambda model: dict(model.named_parameters()), fixed=False, n_embd=150, n_layer=1),
@@ -357,13 +397,16 @@ GPTS = {
 CONFIGS = {name: (config,) for name, config in PRESETS.items()} | {
     "untied, heads of another width": (GPTConfig(**SIZES, head_size=5, tied=False),),
     "no biases but for queries, keys and values": (GPTConfig(**SIZES, bias=False, qkv_bias=True),),
+    "the order of the six kinds": lambda count_parameters: list(count_parameters(GPTConfig(**SIZES))),
 }
 
 RATES = {
     "warm-up and cosine": lambda rate: [rate(step, TrainConfig(9, warmup=3, learning_rate=0.3)) for step in range(9)],
     "without warm-up": lambda rate: [rate(step, TrainConfig(6, learning_rate=0.2)) for step in range(6)],
+    "a warm-up that begins below the floor":
+        lambda rate: [rate(step, TrainConfig(15, warmup=12)) for step in range(15)],
     "one step of warm-up, down to 0":
-        lambda rate: [rate(step, TrainConfig(5, warmup=1, min_learning_rate=0)) for step in range(5)],
+        lambda rate: [rate(step, TrainConfig(5, warmup=1, min_learning_rate=0.0)) for step in range(5)],
     "constant": lambda rate: [rate(step, TrainConfig(6, warmup=2, schedule="constant")) for step in range(6)],
     "plateau": lambda rate: [rate(step, TrainConfig(6, warmup=2, schedule="plateau")) for step in range(6)],
     "plateau, reduced to a half":
@@ -374,9 +417,14 @@ RATES = {
 
 
 def groups_of(module: nn.Module) -> Callable:
-    """A case that shows of each group its decay and its parameters."""
-    return lambda decay_groups: [[group["weight_decay"], *map(list, group["params"])]
-                                 for group in decay_groups(module, 0.3)]
+    """A case that shows of each group its decay and the names of its parameters: a copy of one would train nothing."""
+    def name_of(weight: Tensor) -> str:
+        return next((name for name, each in module.named_parameters() if each is weight), "none of the model's own")
+
+    def case(decay_groups: Callable) -> list[dict[str, Any]]:
+        return [{"weight_decay": group["weight_decay"], "params": list(map(name_of, group["params"]))}
+                for group in decay_groups(module, 0.3)]
+    return case
 
 
 with torch.random.fork_rng([]):
@@ -391,7 +439,19 @@ DECAY = {
     "no matrix": groups_of(nn.LayerNorm(4)),
 }
 
-FIXED_WINDOWS = {
+
+def kinds(validation_windows: Callable) -> dict[str, str]:
+    """What is returned, and what it holds."""
+    windows = validation_windows(WINDOWS, 3)
+    fields = {field: getattr(windows, field, None) for field in ("ids", "begin", "length", "skip")}
+    return {"the result": type(windows).__name__} | {
+        field: f"{type(each).__name__} of {'whole' if np.asarray(each).dtype.kind in 'iu' else 'other'} numbers"
+        for field, each in fields.items()}
+
+
+FIXED_WINDOWS = {  # first what is refused: without that a loop might not come to its end
+    "stride 4, which would skip": (WINDOWS, 3, 4),
+    "stride 0, which would stand still": (WINDOWS, 40, 0),  # so long that no document needs a second window
     "stride 1": (WINDOWS, 3, 1),
     "half a window": (WINDOWS, 4),
     "an odd window": (WINDOWS, 5),
@@ -399,14 +459,49 @@ FIXED_WINDOWS = {
     "as long as the longest document": (WINDOWS, 11, 4),
     "longer than all": (WINDOWS, 40),
     "one token at a time": (WINDOWS, 1),
-    "stride 0, which would stand still": (WINDOWS, 3, 0),
-    "stride 4, which would skip": (WINDOWS, 3, 4),
     "a document of one token": ([np.array([7])], 3),
+    "what it is made of": kinds,
 }
+
+
+class Watched(GPT):
+    """A GPT that notes, call by call, how many positions it is asked for, and whether it trains and makes gradients."""
+
+    def forward(self, ids: Tensor, cache: list[KeyValueCache] | None = None) -> Tensor:
+        self.asked.append(ids.shape[1])
+        self.trained.append(self.training)
+        self.graded.append(torch.is_grad_enabled())
+        return super().forward(ids, cache)
+
+
+def watched(model: GPT, training: bool) -> Watched:
+    """The same model, watched."""
+    twin = Watched(model.config).to(model.token_embedding.weight.dtype).train(training)
+    twin.load_state_dict(model.state_dict())
+    twin.asked, twin.trained, twin.graded = [], [], []
+    return twin
+
+
+def how_often(flags: Sequence[bool]) -> str:
+    return "always" if all(flags) else "sometimes" if any(flags) else "never"
+
+
+def measured(training: bool) -> Callable:
+    """A case that measures a model with dropout, and looks at its mode within and afterwards."""
+    def case(window_loss: Callable) -> dict[str, Any]:
+        model = watched(WRITER, training)
+        loss = window_loss(model, validation_windows(long_and_short, 6, 2))
+        return {"in training inside": how_often(model.trained), "gradients inside": how_often(model.graded),
+                "loss and error": loss, "in training afterwards": model.training}
+    return case
+
+
 MODEL_WINDOWS = {
     "documents longer and shorter than a window": (judge, validation_windows(long_and_short, 6, 2)),
     "forty documents": (judge, validation_windows([rng.integers(9, size=2 + i % 5) for i in range(40)], 6)),
     "two windows": (judge, validation_windows([np.array([8, 1, 0, 4]), np.array([2, 2])], 6)),
+    "a model with dropout, in training": measured(training=True),
+    "a model with dropout, not in training": measured(training=False),
 }
 
 DISTRIBUTIONS = {  # logits, temperature, top_k, top_p
@@ -434,17 +529,22 @@ DISTRIBUTIONS = {  # logits, temperature, top_k, top_p
     "top-p 0": (torch.zeros(3).double(), 1.0, None, 0.0),
     "top-p 1.5": (torch.zeros(3).double(), 1.0, None, 1.5),
     "a logit that is no number": (torch.tensor([0.0, float("nan"), 1.0]).double(),),
+    "an infinite logit": (torch.tensor([0.0, float("inf"), 1.0]).double(),),
+    "what kind of numbers it gives": lambda distribution: str(distribution(torch.zeros(3).double()).dtype),
+    "what kind at temperature 0": lambda distribution: str(distribution(torch.zeros(3).double(), 0).dtype),
 }
 
 
 def extended(*lengths: int) -> Callable:
     """A case that hands a cache keys and values of so many positions, one after the other."""
-    def case(cache_class: type) -> list:
-        cache, draw, seen = cache_class(), torch.Generator().manual_seed(0), []
+    def case(cache_class: type) -> dict[str, list]:
+        cache, draw = cache_class(), torch.Generator().manual_seed(0)
+        seen = {"length": [cache.length], "what extend returned": []}
         for length in lengths:
-            before = cache.length
-            seen.append((before, *cache.extend(*torch.randn(2, 2, 3, length, 4, generator=draw, dtype=torch.float64))))
-        return [*seen, cache.length]
+            k, v = torch.randn(2, 2, 3, length, 4, generator=draw, dtype=torch.float64)
+            seen["what extend returned"].append(cache.extend(k, v))
+            seen["length"].append(cache.length)
+        return seen
     return case
 
 
@@ -456,29 +556,35 @@ CACHES = {
 }
 
 
-class Watched(GPT):
-    """A GPT that remembers how many positions it was asked for, call by call."""
-
-    def forward(self, ids: Tensor, cache: list[KeyValueCache] | None = None) -> Tensor:
-        self.asked.append(ids.shape[1])
-        return super().forward(ids, cache)
-
-
-def written(count: int, model: GPT = WRITER, prompt: list[int] | Tensor = (4, 0, 9), **settings: Any) -> Callable:
-    """A case that lets a model write from a seed, and looks at its mode and at what it was asked for."""
-    def case(generate: Callable) -> list:
-        watched = Watched(model.config).double().train()
-        watched.load_state_dict(model.state_dict())
-        watched.asked = []
-        draw = torch.Generator().manual_seed(3)
-        tokens = [(token, watched.training, torch.is_grad_enabled())
-                  for token in generate(watched, prompt, count, generator=draw, **settings)]
-        return [tokens, watched.asked]
+def written(
+    count: int, model: GPT = WRITER, prompt: Sequence[int] | Tensor = (4, 0, 9), training: bool = True, first: bool = False,
+    **settings: Any,
+) -> Callable:
+    """A case that lets a model write from a seed, all ids or the first alone, and looks at what that does to it."""
+    def case(generate: Callable) -> dict[str, Any]:
+        watch, draw = watched(model, training), torch.Generator().manual_seed(3)
+        before = prompt if isinstance(prompt, Tensor) else list(prompt)
+        given, ids, trained, graded = copy.deepcopy(before), [], [], []
+        for token in generate(watch, given, count, generator=draw, **settings):
+            ids.append(token)
+            trained.append(watch.training)
+            graded.append(torch.is_grad_enabled())
+            if first:
+                break
+        spared(given, before)
+        return {"in training inside": how_often(watch.trained), "gradients inside": how_often(watch.graded),
+                "in training outside": how_often([*trained, watch.training]), "gradients outside": how_often(graded),
+                "ids": ids, "their type": sorted({type(each).__name__ for each in ids}),
+                "positions asked for": watch.asked}
     return case
 
 
 GENERATIONS = {
     "seven tokens, then a new window": written(12),
+    "the first of five ids, before the second is asked for": written(5, first=True),
+    "a model that is not in training": written(3, training=False),
+    "single precision, at a temperature that is 0 in it":
+        written(3, model=copy.deepcopy(WRITER).float(), temperature=1e-300),
     "twenty tokens, more than a window": written(20, temperature=3.0),
     "twenty tokens without a cache": written(20, temperature=3.0, use_cache=False),
     "a long prompt": written(3, prompt=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], temperature=2.0),
@@ -488,6 +594,7 @@ GENERATIONS = {
     "top-k": written(8, temperature=4.0, top_k=2),
     "top-p": written(8, temperature=4.0, top_p=0.6),
     "until 3 is drawn": written(40, temperature=5.0, stop=3),
+    "until 0 is drawn": written(40, temperature=3.0, stop=0),
     "a window of one": written(5, model=NARROW, prompt=[2], temperature=3.0),
     "nothing": written(0),
     "temperature -1": written(1, temperature=-1),
