@@ -1,4 +1,4 @@
-"""The command line: python -m gptcore run | train | sample | tokenize | evaluate | info. Each has its own --help."""
+"""The command line: python -m gptcore run, train, sample, tokenize, evaluate, inspect, info. Each has its own --help."""
 
 import argparse
 import dataclasses
@@ -10,6 +10,7 @@ import torch
 from gptcore import corpora
 from gptcore.device import choose_device, environment_report, set_threads
 from gptcore.experiment import Experiment, make_tokenizer, report, resume, start
+from gptcore.experiment import inspect as look_inside
 from gptcore.gpt import PRESETS, count_parameters
 from gptcore.runs import RunFolder
 from gptcore.sampling import sample_text
@@ -148,6 +149,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("run", type=Path, help="a run folder")
     sub.add_argument("--figures", type=Path, metavar="FOLDER", help="where the figures go (figures in the run folder)")
 
+    sub = command(inspect, "inspect", "look inside a trained model: activations, gradients, dead units", bars=False)
+    sub.add_argument("run", type=Path, help="a run folder")
+    sub.add_argument("--figures", type=Path, metavar="FOLDER", help="where the figures go (figures in the run folder)")
+
     command(info, "info", "show the machine, the presets and the corpora", bars=False)
     return top
 
@@ -201,6 +206,12 @@ def train(options: argparse.Namespace) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Every rung is scored on every byte of the validation text. The floor is known for the Playhouse only."""
     conclude(Experiment.open(options.run), options, announce(options))
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """What the tables and figures say is built and explained in notebooks/06_diagnostics.ipynb."""
+    found = look_inside(Experiment.open(options.run), figures=options.figures, device=announce(options))
+    print(f"\n{found}\n\nfigures     " + ", ".join(map(str, found.figures)))
 
 
 def conclude(experiment: Experiment, options: argparse.Namespace, device) -> None:

@@ -153,8 +153,8 @@ def summary(seen: Statistics) -> dict[str, float | int]:
 def table(rows: Mapping, *index: str) -> pd.DataFrame:
     """A table of rows by key, or an error that says why there is none."""
     if not rows:
-        raise ValueError(f"nothing was recorded. Name the kinds that are wanted ({', '.join(KINDS)}) in record(model, kinds), "
-                         "and call the model, for gradients also backward, inside the `with`")
+        raise ValueError("nothing was recorded: call the model inside the `with`, for gradients backward as well, and say "
+                         f"what you want in record(model, kinds): {', '.join(KINDS)}")
     keys = pd.MultiIndex.from_tuples(rows, names=index) if len(index) > 1 else pd.Index(rows, name=index[0])
     return pd.DataFrame(list(rows.values()), index=keys)
 
@@ -219,10 +219,10 @@ def watch_gradients(tape: Tape, model: nn.Module, layers: Mapping[str, nn.Module
 
 def bends(layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
     """The layers that make the network more than one matrix."""
-    found = {name: layer for name, layer in layers.items() if isinstance(layer, BENDS) or name.split(".")[-1] == "activation"}
+    found = {name: layer for name, layer in layers.items() if isinstance(layer, BENDS) or name.endswith("activation")}
     if not found:
-        raise ValueError("the model has no layer such as nn.ReLU, and none named `activation`: what F.relu computes within a "
-                         "forward cannot be seen from outside, so make it a layer")
+        raise ValueError("the model has no layer such as nn.ReLU, and none named `activation`; what a function like F.relu "
+                         "computes is not seen from outside, so make it a layer")
     return found
 
 

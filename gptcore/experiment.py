@@ -11,10 +11,12 @@ import pandas as pd
 import torch
 
 from gptcore import corpora, plots
+from gptcore.batches import Batches
 from gptcore.checkpoint import load_checkpoint
 from gptcore.corpora import Corpus
 from gptcore.device import Device, choose_device
-from gptcore.evaluation import byte_nats
+from gptcore.diagnostics import firing_rates, record, unit_kinds
+from gptcore.evaluation import bits_per_byte, byte_nats
 from gptcore.files import atomic_write
 from gptcore.gpt import GPT, GPTConfig, load_weights
 from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder, worth_by_kind
@@ -23,9 +25,9 @@ from gptcore.runs import RunFolder
 from gptcore.sampling import sample_text
 from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, encode_document, load_tokenizer
-from gptcore.training import train
+from gptcore.training import accumulate_gradients, train
 
-__all__ = ["Experiment", "Report", "make_tokenizer", "report", "resume", "start"]
+__all__ = ["Experiment", "Inspection", "Report", "inspect", "make_tokenizer", "report", "resume", "start"]
 
 
 def make_tokenizer(name: str, corpus: Corpus, progress: bool = True) -> Tokenizer:
@@ -209,3 +211,48 @@ def report(
         drawn["gap.png"] = plots.gap_bars(gap)
     files = [plots.save(figure, place / name) for name, figure in drawn.items()]
     return Report(rows, gap, sample, judge(sample) if gap is not None else None, files)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What goes on inside the best model of a run: tables of `gptcore.diagnostics`, and the files of their pictures."""
+
+    activations: pd.DataFrame
+    gradients: pd.DataFrame
+    units: pd.DataFrame
+    figures: list[Path]
+
+    def __str__(self) -> str:
+        def shown(frame: pd.DataFrame) -> str:
+            return frame.to_string(float_format="{:.3g}".format)
+
+        return "\n".join([
+            "What comes out of each bend, over the validation text:\n", shown(self.activations.drop(columns="count")),
+            "\nThe gradient behind each bend (output) and before it (input), over one batch of training text:\n",
+            shown(self.gradients.drop(columns="count")),
+            "\nUnits that never fire on the validation text (dead), at less than 1 position in 100 (sparse), or at each one "
+            "(always):\n", shown(self.units)])
+
+
+def inspect(experiment: Experiment, *, figures: str | Path | None = None, device: Device | None = None) -> Inspection:
+    """Look inside the best model of a run. Figures go to the folder `figures` (default: `figures` within the run)."""
+    device, model = device or choose_device(), experiment.model()
+    model.to(device.device)
+    with record(model) as tape:
+        rates = firing_rates(model, experiment.validation_documents)
+    batches = Batches(experiment.train_documents, model.config.block_size, 16, seed=0)
+    with record(model, "gradients") as back:
+        accumulate_gradients(model, [batches.batch(0)], device)
+    activations, gradients, units = tape.activations(), back.gradients(), unit_kinds(rates)
+    derivations = floor(experiment.corpus.validation)
+    lowest = bits_per_byte([each.nats for each in derivations]).value if derivations else None
+    drawn = {
+        "loss.png": plots.loss_curves(experiment.log(), experiment.bytes_per_token, lowest),
+        "activations.png": plots.layer_histograms(tape.histograms(), activations, "What comes out of each bend"),
+        "gradients.png": plots.layer_histograms(back.histograms("input"), gradients.xs("input", level="side"),
+                                                "The gradient that passes each bend",
+                                                "gradient of the loss by what goes in"),
+        "firing.png": plots.firing_curves(rates, f"{units['dead'].sum()} of {units['units'].sum()} units never fire"),
+    }
+    place = Path(figures) if figures else experiment.folder.path / "figures"
+    return Inspection(activations, gradients, units, [plots.save(figure, place / name) for name, figure in drawn.items()])

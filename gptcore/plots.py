@@ -1,8 +1,9 @@
 """Every figure of the course, in one style: the finding in the title, few colours, the floor or the baseline drawn in."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,9 +17,10 @@ from matplotlib.patches import Rectangle
 
 from gptcore.files import atomic_write
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "character_map", "curves", "gap_bars", "heat_map",
-           "kind_dots", "ladder_bars", "loss_curves", "next_character_bars", "reading", "save", "show", "spread_labels",
-           "surprisal_text", "token_text", "train_and_validation", "visible"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "character_map", "curves", "entropy_dots",
+           "firing_curves", "gap_bars", "heat_map", "kind_dots", "ladder_bars", "layer_histograms", "live", "loss_curves",
+           "memory_bars", "next_character_bars", "parameter_curves", "reading", "save", "show", "spread_labels",
+           "stream_curves", "surprisal_text", "token_text", "train_and_validation", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -380,3 +382,139 @@ def kind_dots(gaps: pd.DataFrame, worth: pd.Series, title: str) -> Figure:
         axes.set_ylim(len(gaps) - 0.5, -0.9)
         axes.set(xlabel="bits per byte above the floor; left of the mark something of the kind was learned")
     return figure
+
+
+def shades(n: int) -> list:
+    """Colours from dark to light for what has an order, such as layers."""
+    return [plt.get_cmap("viridis")(x) for x in np.linspace(0, 0.85, n)]
+
+
+def layer_histograms(histograms: Mapping[str, pd.DataFrame], table: pd.DataFrame, title: str,
+                     xlabel: str = "activation") -> Figure:
+    """Draw the histogram of each layer (`Tape.histograms`) as a curve; beside it stand mean, spread and zeros of `table`.
+
+    The axis of the density is logarithmic, since few numbers lie far from 0. The outermost bins, which hold all that lies
+    further out, are not drawn.
+    """
+    with canvas(title, width=9) as (figure, axes):
+        axes.text(1.02, 1.0, f"{'layer':<7}{'mean':>9}{'std':>9}{'zeros':>7}", transform=axes.transAxes, va="top",
+                  family="monospace", fontsize=9)
+        for row, ((name, seen), colour) in enumerate(zip(histograms.items(), shades(len(histograms)))):
+            inner = seen[1:-1]
+            drawn = inner[inner["density"] > 0]
+            axes.plot(drawn["value"], drawn["density"], color=colour, linewidth=1.5)
+            numbers = table.loc[name]
+            axes.text(1.02, 0.93 - 0.065 * row, f"{short(name):<7}{numbers['mean']:>9.2g}{numbers['std']:>9.2g}"
+                      f"{numbers['zeros']:>7.0%}", transform=axes.transAxes, va="top", family="monospace", fontsize=9,
+                      color=colour)
+        axes.set_yscale("log")
+        axes.set(xlabel=xlabel, ylabel="density")
+    return figure
+
+
+def short(layer: str) -> str:
+    """The number in the name of a layer, or the name.
+
+    >>> short("blocks.3.mlp.activation"), short("blocks.0.attention"), short("embeddings")
+    ('3', '0', 'embeddings')
+    """
+    return next((part for part in layer.split(".") if part.isdigit()), layer)
+
+
+def firing_curves(rates: pd.DataFrame, title: str) -> Figure:
+    """Draw the firing rates of all units, lowest first, one curve for each layer; what touches the lower edge is dead."""
+    with canvas(title) as (figure, axes):
+        layers = rates["rate"].groupby(level=0, sort=False)
+        for i, ((name, rate), colour) in enumerate(zip(layers, shades(layers.ngroups))):
+            axes.plot(np.linspace(0, 100, len(rate)), 100 * np.sort(rate), color=colour, clip_on=False)
+            axes.text(1.02, 0.98 - 0.07 * i, f"layer {short(name)}", transform=axes.transAxes, color=colour, va="top")
+        axes.set_yscale("symlog", linthresh=0.1)
+        axes.set_ylim(0, 105)
+        axes.set_yticks([0, 0.1, 1, 10, 100], ["never", "0.1 %", "1 %", "10 %", "always"])
+        axes.set(xlabel="% of the units of the layer, least active first", ylabel="positions at which it fires")
+    return figure
+
+
+def parameter_curves(updates: pd.DataFrame, title: str, column: str = "ratio", line: float | None = None) -> Figure:
+    """Draw a column of `Tape.updates` over the steps, a thin curve for each matrix, coloured by what it belongs to."""
+    kinds = {"embedding": GREEN, "attention": ORANGE, "mlp": BLUE, "output": VERMILION}
+    with canvas(title) as (figure, axes):
+        shown = []
+        for name, rows in updates[updates["parameter"].str.endswith("weight")].groupby("parameter", sort=False):
+            kind = next((kind for kind in kinds if kind in name), None)
+            if kind:
+                axes.plot(rows["step"], rows[column], color=kinds[kind], linewidth=1, alpha=0.8)
+                shown += [kind] * (kind not in shown)
+        for i, kind in enumerate(shown):
+            axes.text(1.02, 0.98 - 0.07 * i, kind, transform=axes.transAxes, color=kinds[kind], va="top")
+        if line is not None:
+            axes.axhline(line, color=GREY, linestyle=(0, (4, 2)))
+        axes.set_yscale("log")
+        axes.set(xlabel="step", ylabel={"ratio": "update / weight", "gradient": "norm of the gradient"}.get(column, column))
+    return figure
+
+
+def stream_curves(stream: pd.DataFrame, title: str) -> tuple[Figure, Axes]:
+    """Draw the size of the residual stream by depth, and of what each layer adds (`Tape.stream`)."""
+    places = range(len(stream))
+    figure, axes = curves(places, {"the stream": list(stream["size"]), "added": [np.nan, *stream["added"][1:]]}, title,
+                          "", "root mean square of the channels")
+    names = [place if place == "embeddings" else f"{place.split('.')[-1]} {short(place)}" for place in stream.index]
+    axes.set_xticks(places, names, rotation=35, ha="right")
+    axes.set_ylim(0, None)
+    return figure, axes
+
+
+def entropy_dots(entropies: pd.DataFrame, title: str, most: float | None = None) -> Figure:
+    """Draw the entropy of each head, a column of dots for each layer; `most` is that of weights that are all alike."""
+    with canvas(title) as (figure, axes):
+        for head in entropies:
+            axes.plot(range(len(entropies)), entropies[head], "o", color=BLUE, markersize=9, alpha=0.7)
+        if most is not None:
+            axes.axhline(most, color=GREY, linestyle=(0, (4, 2)))
+            axes.annotate("all positions alike", (1, most), (-4, 4), xycoords=("axes fraction", "data"),
+                          textcoords="offset points", color=GREY, ha="right")
+        axes.set_xticks(range(len(entropies)), map(short, entropies.index))
+        axes.set(xlabel="layer", ylabel="entropy of a head's weights, bits", ylim=(0, None))
+        axes.set_xlim(-0.5, len(entropies) - 0.5)
+    return figure
+
+
+def memory_bars(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the bytes of each kind, a bar for each column of the table (such as `predicted` and `measured`)."""
+    with canvas(title, height=0.5 * len(table) + 1.6) as (figure, axes):
+        height = 0.8 / len(table.columns)
+        for i, (name, colour) in enumerate(zip(table, (GREY, BLUE))):
+            bars = axes.barh(np.arange(len(table)) + (i - (len(table.columns) - 1) / 2) * height, table[name] / 1e6,
+                             height=0.9 * height, color=colour)
+            axes.bar_label(bars, [f"{size / 1e6:.1f} {name if row == 0 else ''}" for row, size in enumerate(table[name])],
+                           padding=4, color=colour)
+        axes.set_yticks(range(len(table)), table.index)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.margins(x=0.2)
+        axes.set(xlabel="MB")
+    return figure
+
+
+@contextmanager
+def live(draw: Callable[[], Figure], alt: str) -> Iterator[Callable[..., None]]:
+    """Yield a function that draws anew in the same place of a notebook: made to be the `after_evaluation` of `train`.
+
+    With GPTCORE_OFFLINE=1, where outputs are stored and compared, the figure is shown once, at the end.
+    """
+    from IPython.display import display  # only where notebooks are; slow to import
+
+    handle, stored = None, os.environ.get("GPTCORE_OFFLINE") == "1"
+
+    def panel(*_: object) -> None:
+        nonlocal handle
+        if not stored:
+            figure = draw()
+            shown = handle.update if handle else partial(display, display_id=True)
+            handle = shown(figure, metadata={"image/png": {"alt": alt}}) or handle
+            plt.close(figure)
+
+    yield panel
+    if stored:
+        show(draw(), alt)

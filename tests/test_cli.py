@@ -81,6 +81,13 @@ def test_the_report_prints_what_was_measured(texts, monkeypatch, tmp_path):
         assert re.search(rf"^{name} +(\S+)", str(found), re.MULTILINE)[1] == f"{value:.4f}"
 
 
+def test_inspect_prints_what_goes_on_inside_and_draws_it(texts):
+    done = gptcore("inspect", "my run", "--figures", "inside", cwd=texts)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("blocks.0.mlp.activation", "zeros", "dead", "always"))
+    assert {path.name for path in (texts / "inside").iterdir()} == {"loss.png", "activations.png", "gradients.png", "firing.png"}
+
+
 def test_evaluate_on_other_text_has_no_floor(texts):
     (texts / "other.txt").write_text("It was a dark and stormy night, and the rain fell in torrents. " * 60)
     done = gptcore("train", "--corpus", "other.txt", "--out", "other", *SMALL, cwd=texts)
@@ -204,7 +211,7 @@ def test_info_lists_the_published_sizes(capsys):
     assert "3,514,836" in shown and "124,439,808" in shown and "playhouse" in shown
 
 
-@pytest.mark.parametrize("command", ["run", "train", "sample", "tokenize", "evaluate", "info"])
+@pytest.mark.parametrize("command", ["run", "train", "sample", "tokenize", "evaluate", "inspect", "info"])
 def test_every_option_of_every_command_is_explained(command, capsys):
     with pytest.raises(SystemExit):
         parser().parse_args([command, "--help"])
