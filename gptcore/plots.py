@@ -435,7 +435,7 @@ def firing_curves(rates: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def parameter_curves(updates: pd.DataFrame, title: str, column: str = "ratio", line: float | None = None) -> Figure:
+def parameter_curves(updates: pd.DataFrame, title: str, column: str = "ratio", line: float | int | None = None) -> Figure:
     """Draw a column of `Tape.updates` over the steps, a thin curve for each matrix, coloured by what it belongs to."""
     kinds = {"embedding": GREEN, "attention": ORANGE, "mlp": BLUE, "output": VERMILION}
     with canvas(title) as (figure, axes):
@@ -465,7 +465,7 @@ def stream_curves(stream: pd.DataFrame, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def entropy_dots(entropies: pd.DataFrame, title: str, most: float | None = None) -> Figure:
+def entropy_dots(entropies: pd.DataFrame, title: str, most: float | int | None = None) -> Figure:
     """Draw the entropy of each head, a column of dots for each layer; `most` is that of weights that are all alike."""
     with canvas(title) as (figure, axes):
         for head in entropies:

@@ -85,7 +85,8 @@ def test_inspect_prints_what_goes_on_inside_and_draws_it(texts):
     done = gptcore("inspect", "my run", "--figures", "inside", cwd=texts)
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in ("blocks.0.mlp.activation", "zeros", "dead", "always"))
-    assert {path.name for path in (texts / "inside").iterdir()} == {"loss.png", "activations.png", "gradients.png", "firing.png"}
+    drawn = {path.name for path in (texts / "inside").iterdir()}
+    assert drawn == {"loss.png", "activations.png", "gradients.png", "firing.png"}
 
 
 def test_evaluate_on_other_text_has_no_floor(texts):

@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
+from nbformat import v4
 
 from gptcore import plots
 from gptcore.ladder import ladder
@@ -274,3 +276,82 @@ def test_kind_dots_stand_at_gap_and_worth():
     named = {text.get_text(): text for text in third.texts}
     assert list(named) == ["bigram", "5-gram", "network", "worth"]
     assert [text.get_color() for text in named.values()] == [line.get_color() for line in (*third.lines[1:], third.lines[0])]
+
+
+def layers():
+    histograms = {f"blocks.{i}.mlp.activation": pd.DataFrame({"value": np.arange(5.0), "density": [9, 0.5, i, 0.25, 9]})
+                  for i in range(2)}
+    return histograms, pd.DataFrame({"mean": [0.5, -2.0], "std": [1.0, 0.125], "zeros": [0.25, 0.5]}, index=list(histograms))
+
+
+def test_layer_histograms_leave_out_the_outermost_bins_and_what_is_empty():
+    histograms, table = layers()
+    figure = plots.layer_histograms(histograms, table, "Layers")
+    first, second = figure.axes[0].lines
+    assert list(first.get_ydata()) == [0.5, 0.25] and list(second.get_xdata()) == [1, 2, 3]
+    assert "0 0.5 1 25%" in " ".join(texts(figure).split()) and "1 -2 0.12 50%" in " ".join(texts(figure).split())
+
+
+def test_firing_curves_are_sorted_and_reach_down_to_never():
+    rates = pd.DataFrame({"rate": [0.5, 0.0, 1.0, 0.25]}, pd.MultiIndex.from_product([["a.0", "a.1"], [0, 1]]))
+    figure = plots.firing_curves(rates, "Units")
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[0, 50], [25, 100]]
+    assert "never" in [label.get_text() for label in figure.axes[0].get_yticklabels()] and "layer 1" in texts(figure)
+
+
+def test_parameter_curves_are_those_of_the_matrices():
+    names = ["token_embedding.weight", "blocks.0.mlp.expand.weight", "blocks.0.mlp.expand.bias", "blocks.0.norm_1.weight"]
+    updates = pd.DataFrame({"step": [0] * 4 + [1] * 4, "parameter": names * 2, "ratio": np.arange(1.0, 9)})
+    figure = plots.parameter_curves(updates, "Updates", line=1e-3)
+    token, expand, line = figure.axes[0].lines
+    assert list(token.get_ydata()) == [1, 5] and list(expand.get_ydata()) == [2, 6] and set(line.get_ydata()) == {1e-3}
+    assert "embedding" in texts(figure) and "attention" not in texts(figure)
+
+
+def test_stream_entropy_and_memory_show_every_number():
+    stream = pd.DataFrame({"size": [1.0, 2.0, 3.0], "added": [0.0, 0.5, 0.25]},
+                          index=["embeddings", "blocks.0.attention", "blocks.0.mlp"])
+    figure, axes = plots.stream_curves(stream, "Stream")
+    assert [list(line.get_ydata()) for line in axes.lines] == [[1, 2, 3], [0.5, 0.25]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["embeddings", "attention 0", "mlp 0"]
+    entropies = pd.DataFrame({0: [1.0, 2.0], 1: [3.0, 4.0]}, index=["blocks.0.attention", "blocks.1.attention"])
+    figure = plots.entropy_dots(entropies, "Heads", most=7)
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[1, 2], [3, 4], [7, 7]]
+    memory = pd.DataFrame({"predicted": [1e6, 2e6], "measured": [1e6, 2.5e6]}, index=["weights", "activations"])
+    figure = plots.memory_bars(memory, "Memory")
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [1, 2, 1, 2.5]
+    assert "1.0 predicted" in texts(figure) and "1.0 measured" in texts(figure)
+
+
+def draw():
+    return plots.curves([0, 1], {"loss": [2, 1]}, "Loss", "step")[0]
+
+
+def test_a_live_panel_is_drawn_anew_in_its_place():
+    source = """
+import os
+os.environ.pop("GPTCORE_OFFLINE", None)
+from gptcore import plots
+turns = []
+def draw():
+    turns.append(1)
+    return plots.plt.figure(figsize=(len(turns), 1), dpi=100)
+with plots.live(draw, "grows") as panel:
+    for _ in range(3):
+        panel("model", "state")
+"""
+    made = NotebookClient(v4.new_notebook(cells=[v4.new_code_cell(source)]), kernel_name="python3", timeout=120).execute()
+    shown = [output for output in made.cells[0].outputs if output.output_type == "display_data"]
+    assert [output.data["text/plain"] for output in shown] == ["<Figure size 300x100 with 0 Axes>"]
+    assert shown[0].metadata["image/png"]["alt"] == "grows"
+
+
+def test_where_outputs_are_stored_a_live_panel_is_one_figure_at_the_end(monkeypatch):
+    monkeypatch.setenv("GPTCORE_OFFLINE", "1")
+    shown = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: shown.append(alt))
+    with plots.live(draw, "falls") as panel:
+        panel()
+        panel()
+        assert shown == []
+    assert shown == ["falls"]
