@@ -36,8 +36,8 @@ SPARSE = 0.01  # a unit that fires at fewer positions than one in a hundred
 class Statistics:
     """Mean, spread, share of zeros and a histogram of all numbers added so far, however many there were.
 
-    The first numbers lay the bins, evenly over five times their root mean square to both sides of 0; what lies further out
-    is counted in the outermost bin.
+    The first numbers lay the bins, evenly over five times their root mean square to both sides of 0 (over 1, if all of them
+    are 0); what lies further out is counted in the outermost bin.
 
     >>> seen = Statistics(bins=4)
     >>> seen.add(torch.tensor([0.0, 3.0]))
@@ -57,10 +57,8 @@ class Statistics:
         self.sum += x.sum().item()
         self.squares += x.square().sum().item()
         self.zero += int((x == 0).sum())
-        self.reach = self.reach or 5 * math.sqrt(self.squares / max(self.count, 1))
-        if self.reach:  # until then, all numbers were 0
-            x = x.clamp(-self.reach, self.reach).float()
-            self.bins += x.histc(len(self.bins), -self.reach, self.reach).double().cpu()
+        self.reach = self.reach or 5 * math.sqrt(self.squares / self.count) or 1.0
+        self.bins += x.clamp(-self.reach, self.reach).histc(len(self.bins), -self.reach, self.reach).cpu()
 
     @property
     def mean(self) -> float:
@@ -78,8 +76,8 @@ class Statistics:
     def histogram(self) -> pd.DataFrame:
         """The middle of each bin (`value`), and which share of the numbers lies in it, per unit of the axis (`density`)."""
         edges = np.linspace(-self.reach, self.reach, len(self.bins) + 1)
-        share = self.bins.numpy() / max(self.count, 1) / max(edges[1] - edges[0], 1e-300)
-        return pd.DataFrame({"value": (edges[1:] + edges[:-1]) / 2, "density": share})
+        density = self.bins.numpy() / self.count / (edges[1] - edges[0])
+        return pd.DataFrame({"value": (edges[1:] + edges[:-1]) / 2, "density": density})
 
 
 class Tape:

@@ -75,13 +75,13 @@ class TestStatistics:
         assert math.isclose(counts.sum(), 2003) and counts.iloc[0] >= 2 and counts.iloc[-1] >= 1
         assert math.isclose(edges[-1], 5 * x.square().mean().sqrt().item(), rel_tol=1e-6)
 
-    def test_zeros_alone_lay_no_bins_and_nothing_is_nan(self):
+    def test_zeros_alone_lay_bins_around_them_and_nothing_is_nan(self):
         seen = Statistics(bins=3)
         seen.add(torch.zeros(4))
-        assert (seen.mean, seen.std, seen.zeros) == (0, 0, 1)
-        assert np.isfinite(seen.histogram()).all(axis=None)
+        assert (seen.mean, seen.std, seen.zeros, seen.reach) == (0, 0, 1, 1)
+        assert seen.histogram()["density"].tolist() == [0, 1.5, 0]
         seen.add(torch.ones(4))
-        assert seen.reach > 0 and seen.zeros == 0.5
+        assert seen.zeros == 0.5 and seen.histogram()["density"].tolist() == [0, 0.75, 0.75]
 
     def test_what_saw_nothing_says_nan(self):
         assert all(math.isnan(number) for number in (Statistics().mean, Statistics().std, Statistics().zeros))
