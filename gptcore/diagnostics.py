@@ -140,7 +140,7 @@ class Tape:
 
     def histograms(self, of: str = "activations") -> dict[str, pd.DataFrame]:
         """By layer: a histogram of the `activations`, or of the gradients on the side `output` or `input` of a bend."""
-        seen = self.outputs if of == "activations" else self.backward[of]
+        seen = self.outputs if of == "activations" else dict(reversed(self.backward[of].items()))  # as in `gradients`
         return {name: statistics.histogram() for name, statistics in seen.items()}
 
 
@@ -336,7 +336,7 @@ def predict_memory(config: GPTConfig, batch_size: int, T: int | None = None, opt
     only, and so does the layer behind it), 2 C at the end, and V for the softmax of the scores. Explicit attention keeps
     H weights for each pair of positions, too. For `dropout` 0; what lives for a moment only is left out.
 
-    >>> predict_memory(GPTConfig(100, block_size=8, n_layer=1, n_head=1, n_embd=4), batch_size=1)["activations"]
+    >>> print(predict_memory(GPTConfig(100, block_size=8, n_layer=1, n_head=1, n_embd=4), batch_size=1)["activations"])
     5504
     """
     T = T or config.block_size

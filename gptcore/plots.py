@@ -408,6 +408,8 @@ def layer_histograms(histograms: Mapping[str, pd.DataFrame], table: pd.DataFrame
                       f"{numbers['zeros']:>7.0%}", transform=axes.transAxes, va="top", family="monospace", fontsize=9,
                       color=colour)
         axes.set_yscale("log")
+        axes.locator_params(axis="x", nbins=7)
+        axes.ticklabel_format(axis="x", scilimits=(-3, 4))  # or the labels of gradients run into each other
         axes.set(xlabel=xlabel, ylabel="density")
     return figure
 
@@ -422,12 +424,16 @@ def short(layer: str) -> str:
 
 
 def firing_curves(rates: pd.DataFrame, title: str) -> Figure:
-    """Draw the firing rates of all units, lowest first, one curve for each layer; what touches the lower edge is dead."""
+    """Draw the firing rates of all units, lowest first, one curve for each layer; what touches the lower edge is dead.
+
+    What stands in place of a layer's name and holds no number, such as `healthy`, is written as it is.
+    """
     with canvas(title) as (figure, axes):
         layers = rates["rate"].groupby(level=0, sort=False)
         for i, ((name, rate), colour) in enumerate(zip(layers, shades(layers.ngroups))):
             axes.plot(np.linspace(0, 100, len(rate)), 100 * np.sort(rate), color=colour, clip_on=False)
-            axes.text(1.02, 0.98 - 0.07 * i, f"layer {short(name)}", transform=axes.transAxes, color=colour, va="top")
+            label = f"layer {short(name)}" if short(name).isdigit() else name
+            axes.text(1.02, 0.98 - 0.07 * i, label, transform=axes.transAxes, color=colour, va="top")
         axes.set_yscale("symlog", linthresh=0.1)
         axes.set_ylim(0, 105)
         axes.set_yticks([0, 0.1, 1, 10, 100], ["never", "0.1 %", "1 %", "10 %", "always"])

@@ -84,6 +84,7 @@ EQUIVALENT = {
     "ids.device.type == 'cpu' and torch.compiler.is_compiling()": LOOKS_AT_IDS,
     "gpt.GPT.embed: ids.device.type == 'cpu' -> ids.device.type != 'cpu'": LOOKS_AT_IDS,
     "gpt.GPT.embed: ids.device.type == 'cpu' -> ids.device.type == 'cpuX'": LOOKS_AT_IDS,
+    "diagnostics.predict_memory: optimizer='adamw' -> optimizer='adamwX'": "whatever is not Muon is counted as AdamW",
     "evaluation.window_loss: batch_size=32 -> batch_size=33": "how many windows are read at once changes no loss",
     "attention.KeyValueCache.length: self.k.size(-2) -> self.k.size(2)":
         "keys and values have four dimensions, so the last but one is number 2",

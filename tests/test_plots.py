@@ -297,6 +297,7 @@ def test_firing_curves_are_sorted_and_reach_down_to_never():
     figure = plots.firing_curves(rates, "Units")
     assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[0, 50], [25, 100]]
     assert "never" in [label.get_text() for label in figure.axes[0].get_yticklabels()] and "layer 1" in texts(figure)
+    assert "healthy" in texts(plots.firing_curves(rates.rename(index={"a.0": "healthy"}), "Models"))
 
 
 def test_parameter_curves_are_those_of_the_matrices():

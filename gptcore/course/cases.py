@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from gptcore import playhouse
-from gptcore.attention import KeyValueCache
+from gptcore.attention import KeyValueCache, attention_weights
 from gptcore.batches import validation_windows
 from gptcore.course.check import spared
 from gptcore.gpt import GPT, PRESETS, GPTConfig
@@ -24,9 +25,10 @@ from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document
 
 __all__ = ["ATTENTION_LAYERS", "BATCHES", "BLOCKS", "BPE", "BYTE_NATS", "CACHES", "CHARACTERS", "CHUNKS", "CONFIGS",
-           "DECAY", "DISTRIBUTIONS", "FIXED_WINDOWS", "GENERATIONS", "GPTS", "LOGITS", "MASKS", "MERGES", "MLPS",
-           "MODEL_DOCUMENTS", "MODEL_WINDOWS", "NATS", "NATS_IN_PAIRS", "NGRAM", "QUERIES_AND_KEYS",
-           "QUERIES_KEYS_VALUES", "RATES", "REPLAYS", "SPLITS", "TOKENS", "pile_of_books"]
+           "DECAY", "DISTRIBUTIONS", "ENTROPIES", "FIRING", "FIXED_WINDOWS", "GENERATIONS", "GPTS", "LOGITS", "MASKS",
+           "MEMORY", "MERGES", "MLPS", "MODEL_DOCUMENTS", "MODEL_WINDOWS", "NATS", "NATS_IN_PAIRS", "NGRAM",
+           "QUERIES_AND_KEYS", "QUERIES_KEYS_VALUES", "RATES", "RATES_OF_UNITS", "REPLAYS", "SPLITS", "STATISTICS",
+           "TOKENS", "pile_of_books"]
 
 CHARACTERS = {
     "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
@@ -599,4 +601,103 @@ GENERATIONS = {
     "nothing": written(0),
     "temperature -1": written(1, temperature=-1),
     "no prompt": written(1, prompt=[]),
+}
+
+
+def described(*pieces: Tensor, **settings: int) -> Callable:
+    """A case that adds tensors one after the other and reads all that is known of them."""
+    def case(statistics_class: type) -> dict:
+        seen = statistics_class(**settings)
+        for piece in pieces:
+            seen.add(piece)
+        return {name: getattr(seen, name) for name in ("count", "mean", "std", "zeros")} | seen.histogram().to_dict("list")
+    return case
+
+
+def after_backward(statistics_class: type) -> list:
+    """Does what was added still take part in the gradient?"""
+    x, seen = torch.ones(3, requires_grad=True), statistics_class()
+    seen.add(x)
+    return [isinstance(getattr(seen, name), float) for name in ("sum", "squares")]
+
+
+STATISTICS = {
+    "five numbers in four bins": described(torch.tensor([0.0, 3.0, -1.0, 0.5, 0.0]), bins=4),
+    "one number": described(torch.tensor([2.0]), bins=3),
+    "two batches of different shapes": described(normal(3, 4, 5), 2 * normal(2, 7) + 1, bins=10),
+    "first zeros, then others": described(torch.zeros(6), normal(2, 3), bins=5),
+    "nothing but zeros": described(torch.zeros(2, 3), bins=3),
+    "numbers far outside the first": described(normal(9), 100 * normal(9), bins=8),
+    "a long sum in float32": described(torch.full((30, 1000), 0.1), torch.full((1, 1000), 1e-4), bins=6),
+    "how many bins there are unless told": described(normal(4)),
+    "Python numbers, without a gradient": after_backward,
+}
+
+
+def rates_of(*documents: int, training: bool = False, **changes: Any) -> Callable:
+    """A case that measures firing rates on documents of these lengths, and looks at the model afterwards."""
+    def case(firing_rates: Callable) -> list:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(5)
+            sizes = SIZES | {"init": "torch", "activation": "relu", "dropout": 0.4} | changes
+            model = GPT(GPTConfig(**sizes)).train(training)
+        draw = np.random.default_rng(0)
+        table = firing_rates(model, [draw.integers(model.config.vocab_size, size=size) for size in documents])
+        hooks = sum(len(layer._forward_hooks) for layer in model.modules())
+        return [list(table.columns), list(table.index.names), table["rate"].to_dict(), model.training, hooks]
+    return case
+
+
+FIRING = {
+    "three documents, one longer than a window": rates_of(23, 4, 7),
+    "two documents of one window": rates_of(6, 5),
+    "a model in training, with dropout": rates_of(30, 9, training=True),
+    "GELU": rates_of(12, activation="gelu"),
+    "one layer": rates_of(15, n_layer=1),
+    "a document of one token": rates_of(1),
+}
+
+
+def kinds_of(rates: dict[str, list[float]], **settings: float) -> Callable:
+    """A case that counts the units of layers with these rates."""
+    table = pd.concat({layer: pd.Series(rate) for layer, rate in rates.items()}, names=["layer", "unit"]).to_frame("rate")
+
+    def case(unit_kinds: Callable) -> dict:
+        kinds = unit_kinds(table, **settings)
+        return {"layers": list(kinds.index)} | {name: kinds[name].tolist() for name in kinds}
+    return case
+
+
+RATES_OF_UNITS = {
+    "two layers": kinds_of({"b": [0.0, 0.5, 0.004, 1.0, 0.015], "a": [0.0, 0.0, 1.0, 0.99]}),
+    "exactly at the border": kinds_of({"a": [0.01, 0.0099, 0.3]}),
+    "another border": kinds_of({"a": [0.0, 0.04, 0.05, 0.06, 1.0, 1.0]}, sparse=0.05),
+    "all dead": kinds_of({"a": [0.0, 0.0, 0.0]}),
+}
+
+ENTROPIES = {
+    "two texts, three heads, four positions": (normal(2, 3, 4, 5).softmax(dim=-1),),
+    "one head that looks at one position": (torch.eye(3).double()[None, None],),
+    "all alike": (torch.full((1, 2, 3, 8), 1 / 8, dtype=torch.float64),),
+    "a head alone": (normal(5, 1, 2, 3).softmax(dim=-1),),
+    "with a causal mask": (attention_weights(normal(2, 3, 6, 4), normal(2, 3, 6, 4)),),
+    "no weights of heads": (torch.tensor([0.5, 0.5]),),
+}
+
+
+def bytes_by_kind(*given: Any, **changes: Any) -> Callable:
+    """A case that predicts the memory of a small model with these changes."""
+    config = GPTConfig(**{**SIZES, "n_layer": 3, "n_head": 2, "n_embd": 6, "head_size": 5} | changes)
+    return lambda predict_memory: dict(predict_memory(config, *given))
+
+
+MEMORY = {
+    "GELU, one text": bytes_by_kind(1),
+    "ReLU, five texts": bytes_by_kind(5, activation="relu"),
+    "shorter texts": bytes_by_kind(2, 3),
+    "explicit attention, shorter texts": bytes_by_kind(2, 4, attention="explicit"),
+    "Muon": bytes_by_kind(2, None, "muon"),
+    "AdamW by name": bytes_by_kind(2, None, "adamw"),
+    "heads as wide as C, output untied": bytes_by_kind(3, head_size=None, tied=False),
+    "no biases, Muon": bytes_by_kind(4, 5, "muon", bias=False),
 }

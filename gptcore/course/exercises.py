@@ -249,4 +249,30 @@ EXERCISES = {
             lambda probabilities, p: sum(sum(sorted(probabilities)[::-1][:i]) < p for i in range(1, len(probabilities)))},
         "Most likely first, add until the sum is at least p, and count the one that got there.",
     ),
+    "zeros_behind": Exercise(
+        {"two units": (([0.5, 0.25],), 0.625), "one of four is dead": (([0.0, 1.0, 0.5, 0.1],), 0.6),
+         "all dead": (([0.0, 0.0],), 1.0), "always on": (([1.0],), 0.0)},
+        {"That is the share of units that never fire. A number is also 0 where a living unit is silent.":
+            lambda rates: rates.count(0) / len(rates),
+         "That is the share that is not 0: a unit fires where its number is above 0.": lambda rates: sum(rates) / len(rates),
+         "That counts positions. A share lies between 0 and 1: divide by the number of units.":
+            lambda rates: len(rates) - sum(rates)},
+    ),
+    "gradient_before": Exercise(
+        {"four positions": (([1.0, -2.0, 0.5, -0.1], [0.3, 0.4, -0.5, -0.6]), [0.3, 0.0, -0.5, 0.0]),
+         "at the edge": (([0.0, 1e-9], [2.0, 3.0]), [0.0, 3.0]), "a dead unit": (([-10.0, -9.0], [0.7, -0.8]), [0.0, 0.0])},
+        {"It is the input that decides who gets a gradient, not the sign of the gradient.":
+            lambda inputs, gradients: [max(gradient, 0.0) for gradient in gradients],
+         "At an input of 0 the slope is taken as 0, too.":
+            lambda inputs, gradients: [gradient if x >= 0 else 0.0 for x, gradient in zip(inputs, gradients)],
+         "The slope of ReLU is 0 or 1, so the gradient is kept or dropped; it is not multiplied by the input.":
+            lambda inputs, gradients: [max(x, 0.0) * gradient for x, gradient in zip(inputs, gradients)]},
+    ),
+    "largest_batch": Exercise(
+        {"just enough": ((1000, 400, 150), 4), "a little is left": ((15_000_000_000, 16_000_000, 9_175_040), 1633),
+         "nothing fits": ((100, 60, 50), 0), "not even the weights": ((100, 300, 50), 0)},
+        {"Weights, gradients and optimizer state need their place first.": lambda room, fixed, per_text: room // per_text,
+         "It must still fit: round down.": lambda room, fixed, per_text: max(0, -(-(room - fixed) // per_text)),
+         "There are no batches of fewer than 0 texts.": lambda room, fixed, per_text: (room - fixed) // per_text},
+    ),
 }
