@@ -124,6 +124,7 @@ class TestRecord:
             assert row["count"] == 2 * gradient.numel()  # once for autograd.grad, once for backward
             assert math.isclose(row["std"], gradient.double().std(correction=0).item(), rel_tol=1e-6)
         assert [layer for layer, _ in tape.gradients().index[::2]] == [f"blocks.{i}.mlp.activation" for i in (0, 1)]
+        assert list(tape.histograms("input")) == [f"blocks.{i}.mlp.activation" for i in (0, 1)]
 
     def test_the_stream_is_what_the_norms_read(self):
         model, x = gpt(), ids()
