@@ -17,10 +17,11 @@ from matplotlib.patches import Rectangle
 
 from gptcore.files import atomic_write
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "canvas", "character_map", "curves", "entropy_dots",
-           "firing_curves", "gap_bars", "heat_map", "kind_dots", "ladder_bars", "layer_histograms", "live", "loss_curves",
-           "memory_bars", "next_character_bars", "parameter_curves", "reading", "save", "show", "spread_labels",
-           "stream_curves", "surprisal_text", "token_text", "train_and_validation", "visible"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "beside_healthy", "canvas", "character_map", "curves",
+           "entropy_dots", "firing_curves", "gap_bars", "heat_map", "kind_dots", "ladder_bars", "layer_histograms", "live",
+           "loss_curves", "memory_bars", "next_character_bars", "parameter_curves", "reading", "save", "show",
+           "shown_and_paid", "spread_labels", "stream_curves", "surprisal_text", "token_text", "train_and_validation",
+           "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -307,6 +308,53 @@ def loss_curves(log: pd.DataFrame, bytes_per_token: float, floor: float | None =
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:.3g}")
         axes.yaxis.set_minor_formatter("{x:.2g}")
+    return figure
+
+
+def beside_healthy(logs: Mapping[str, pd.DataFrame], title: str, floor: float | None = None) -> Figure:
+    """Draw runs in panels, each with its name: columns `train` and `validation` over the index, a `healthy` run in grey."""
+    healthy = logs["healthy"]
+    panels = {name: log for name, log in logs.items() if name != "healthy"}
+    columns = min(3, len(panels)) if len(panels) != 4 else 4
+    rows = -(-len(panels) // columns)
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(rows, columns, figsize=(9.2, 2.7 * rows + 0.6), sharex=True, sharey=True, squeeze=False)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13)
+        for axes, (name, log) in zip(grid.flat, panels.items()):
+            axes.plot(healthy["train"], color=GREY, linestyle="--", linewidth=1.4)
+            axes.plot(healthy["validation"], color=GREY, linewidth=1.4)
+            axes.plot(log["train"], color=ORANGE, linestyle="--")
+            axes.plot(log["validation"], color=BLUE)
+            axes.set_title(name, fontsize=12, fontweight="bold")
+            if floor is not None:
+                axes.axhline(floor, color=GREEN, linestyle=(0, (4, 2)), linewidth=1.2)
+        for axes in grid.flat[len(panels):]:
+            axes.axis("off")
+        for axes in grid[-1]:
+            axes.set_xlabel("step")
+        for axes in grid[:, 0]:
+            axes.set_ylabel("bits per byte")
+        grid[0, 0].set_ylim(0, None)
+        first = grid[0, 0]
+        for y, words, colour in ((0.93, "training, dashed", ORANGE), (0.83, "validation", BLUE), (0.73, "healthy", GREY)):
+            first.text(0.97, y, words, color=colour, transform=first.transAxes, ha="right", va="top", fontsize=10)
+    return figure
+
+
+def shown_and_paid(table: pd.DataFrame, title: str) -> Figure:
+    """Draw for each row how much better or worse it says it is (`shown`), and how much worse it is (`cost`, `error`)."""
+    table = table.sort_values("cost")
+    places = np.arange(len(table))
+    with canvas(title, width=8.6, height=0.29 * len(table) + 1.5) as (figure, axes):
+        axes.hlines(places, table["shown"], table["cost"], GREY, linewidth=1)
+        axes.plot(table["shown"], places, "o", color="white", markeredgecolor=ORANGE, markeredgewidth=2, markersize=7)
+        axes.errorbar(table["cost"], places, xerr=table["error"], fmt="o", color=BLUE, markersize=7, elinewidth=1.5)
+        axes.axvline(0, color=GREEN, linestyle=(0, (4, 2)))
+        axes.set_yticks(places, table.index)
+        axes.grid(axis="y", visible=False)
+        for y, words, colour in ((0.14, "o  what it says of itself", ORANGE), (0.07, "●  what it costs", BLUE)):
+            axes.text(0.99, y, words, transform=axes.transAxes, color=colour, ha="right")
+        axes.set(xlabel="bits per byte more than the healthy project")
     return figure
 
 

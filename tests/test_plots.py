@@ -238,6 +238,25 @@ def test_heat_map_keeps_rows_and_columns_apart():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("next", "this")
 
 
+def test_runs_stand_beside_the_healthy_one():
+    logs = {name: pd.DataFrame({"train": [4.0, last], "validation": [4.0, last + 1]}, index=[0, 10])
+            for name, last in (("healthy", 2.0), ("A", 1.0), ("B", 3.0))}
+    figure = plots.beside_healthy(logs, "T", floor=0.7)
+    assert figure.get_suptitle() == "T" and [axes.get_title() for axes in figure.axes] == ["A", "B"]
+    for axes, last in zip(figure.axes, (1.0, 3.0)):
+        assert [line.get_ydata()[-1] for line in axes.lines] == [2, 3, last, last + 1, 0.7]
+        assert axes.get_ylim()[0] == 0
+    assert len(plots.beside_healthy(logs | {letter: logs["A"] for letter in "CDE"}, "T").axes) == 6
+
+
+def test_what_is_shown_and_what_is_paid_stand_in_one_row():
+    table = pd.DataFrame({"shown": [-1.0, 0.5], "cost": [2.0, 0.1], "error": [0.2, 0.0]}, index=["mask", "five"])
+    axes = plots.shown_and_paid(table, "T").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["five", "mask"]  # the dearest on top
+    shown, paid = axes.lines[0], axes.lines[1]
+    assert list(shown.get_xdata()) == [0.5, -1] and list(paid.get_xdata()) == [0.1, 2]
+
+
 def test_figures_are_written_only_when_asked_for(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plots, "FIGURES", tmp_path)
     monkeypatch.delenv("GPTCORE_KEEP", raising=False)
