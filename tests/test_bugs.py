@@ -10,8 +10,9 @@ from torch import nn
 
 from gptcore import corpora
 from gptcore.course import bugs
-from gptcore.course.bugs import BUGS, healthy, price, train, unseen
+from gptcore.course.bugs import BUGS, healthy, letters, price, train, unseen
 from gptcore.course.checkup import CHECKS, Subject, checkup
+from gptcore.course.exercises import EXERCISES
 from gptcore.evaluation import bits_per_byte, token_nats
 
 
@@ -47,6 +48,13 @@ def test_a_bug_replaces_one_part_and_raises_nothing(name):
     nats = price(ill, run.model, unseen(pieces=2, size=20))
     assert np.isfinite(run.log[["train", "validation"]]).all(axis=None) and np.isfinite(bits_per_byte(nats * 5).value)
     assert not ill.size or ill.size(run.model) > 0
+
+
+@pytest.mark.parametrize(("room", "riddle"), {"data": "text_room", "model": "model_room", "training": "training_room",
+                                              "measuring": "measuring_room", "writing": "writing_room"}.items())
+def test_the_answers_of_the_game_are_the_letters_of_the_rooms(room, riddle):
+    (_, right), = EXERCISES[riddle].cases.values()
+    assert right == letters(room) | ({"C": "healthy"} if room == "writing" else {})
 
 
 def test_healthy_code_knows_of_no_bug():

@@ -242,7 +242,7 @@ def test_runs_stand_beside_the_healthy_one():
     logs = {name: pd.DataFrame({"train": [4.0, last], "validation": [4.0, last + 1]}, index=[0, 10])
             for name, last in (("healthy", 2.0), ("A", 1.0), ("B", 3.0))}
     figure = plots.beside_healthy(logs, "T", floor=0.7)
-    assert figure.get_suptitle() == "T" and [axes.get_title() for axes in figure.axes] == ["A", "B"]
+    assert figure.get_suptitle() == "T" and [axes.get_title(loc="left") for axes in figure.axes] == ["A", "B"]
     for axes, last in zip(figure.axes, (1.0, 3.0)):
         assert [line.get_ydata()[-1] for line in axes.lines] == [2, 3, last, last + 1, 0.7]
         assert axes.get_ylim()[0] == 0

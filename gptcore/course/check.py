@@ -146,6 +146,10 @@ def exercise(name: str, answer: Any) -> None:
         if where := difference(found, expected, task.rtol):
             own = (hint for hint, wrong in task.wrong.items() if agree(answer, wrong, task))
             hint = "" if isinstance(found, NameError | Spoilt) else next(own, task.hint)
+            if task.riddle and isinstance(found, Mapping):
+                right = sum(found.get(key) == expected[key] for key in expected)
+                where = f"{right} of {len(expected)} are right" + (f", and {sorted(extra)} are not asked for" if (
+                    extra := found.keys() - expected.keys()) else "")
             raise Refused(f"{name}, case {case!r}{asked(given, answer)}: {where}" + (f"\nHint: {hint}" if hint else ""))
     print(f"right: {name}, {len(task.cases)} case{'s' * (len(task.cases) > 1)}")
 

@@ -1,7 +1,7 @@
 """The exercises' checks: cases with what is expected, and the mistakes that deserve a hint of their own."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +14,15 @@ __all__ = ["EXERCISES", "Exercise"]
 class Exercise:
     """Cases by name, each with its arguments and what is expected; wrong answers by the hint that they get.
 
-    An answer is a function, or a value when the only case has no arguments. Numbers may differ by `rtol`, relatively.
+    An answer is a function, or a value when the only case has no arguments. Numbers may differ by `rtol`, relatively. Of a
+    `riddle`, whose answer is a dict, a refusal only says how many entries are right.
     """
 
     cases: Mapping[str, tuple[tuple, Any]]
     wrong: Mapping[str, Any] = field(default_factory=dict)
     hint: str = ""
     rtol: float = 1e-6
+    riddle: bool = False
 
 
 def never_seen(train: str, text: str, n: int, once: bool = False, short: int = 0) -> float:
@@ -40,6 +42,39 @@ def embedding_gradient(ids: list[int], d_vectors: list[list[float]], rows: int, 
         np.add.at(gradient, ids, np.array(d_vectors))
         gradient /= np.maximum(np.bincount(ids, minlength=rows), 1)[:, None]
     return gradient
+
+
+def sums_so_far(ids: list[int]) -> list[int]:
+    """A model for `sees_ahead`, which is sound: a score for each position, from it and all before it."""
+    return np.cumsum(ids).tolist()
+
+
+def sums_and_next(ids: list[int]) -> list[int]:
+    """A mask that is off by one: each position sees the next one, too."""
+    return [*np.cumsum(ids)[1:].tolist(), sum(ids)]
+
+
+def shares(ids: list[int]) -> list[float]:
+    """A softmax over the wrong axis: what comes later counts in the sum by which all are divided."""
+    return [i / sum(ids) for i in ids]
+
+
+def far_sight(ids: list[int]) -> list[int]:
+    """Only the first position sees ahead, and only the third one."""
+    return [ids[0] + sum(ids[2:3]), *ids[1:]]
+
+
+def sees_ahead(model: Callable, ids: list[int], change: Collection[int], upto: int = 0) -> bool:
+    """Two mistakes: not every token is changed, or the score of the changed one is looked at, too."""
+    return any(model([*ids[:t], ids[t] + 1, *ids[t + 1:]])[:t + upto] != model(ids)[:t + upto]
+               for t in change if t < len(ids))
+
+
+def riddle(*names: str, swapped: Mapping[str, tuple[int, int]]) -> Exercise:
+    """Which letter stands for which bug; hints for two that are taken for each other."""
+    right = dict(zip("ABCDEF", names))
+    wrong = {hint: right | {"ABCDEF"[i]: names[j], "ABCDEF"[j]: names[i]} for hint, (i, j) in swapped.items()}
+    return Exercise({"the letters of this room": ((), right)}, wrong, riddle=True)
 
 
 def softmax(scores: list[float]) -> np.ndarray:
@@ -274,5 +309,69 @@ EXERCISES = {
         {"Weights, gradients and optimizer state need their place first.": lambda room, fixed, per_text: room // per_text,
          "It must still fit: round down.": lambda room, fixed, per_text: max(0, -(-(room - fixed) // per_text)),
          "There are no batches of fewer than 0 texts.": lambda room, fixed, per_text: (room - fixed) // per_text},
+    ),
+    "text_room": riddle("twice", "pattern", "tails", "seams", swapped={
+        "Who reads a file twice is judged by what was learned. Which of the two has a validation loss that is too good?": (0, 1),
+        "In one of the two the validation text begins in the middle of a play, and nothing tells what came before.": (0, 2),
+        "Windows across seams show the model jumps. In which of the two is the validation text in pieces of a tenth of each "
+        "play, and therefore much dearer?": (2, 3)}),
+    "model_room": riddle("positions", "mask", "softmax", "scale", "norm", swapped={
+        "Both run close to the healthy one. For which of them does a play of one word again and again look the same "
+        "everywhere?": (0, 3),
+        "The loss of one is below the floor: it reads what it should guess.": (1, 2),
+        "For one of them the weights do not add up to 1.": (2, 4)}),
+    "training_room": riddle("clip", "cliff", "late", "leftover", "plateau", swapped={
+        "Which of the two rates falls again and again?": (1, 4),
+        "A rate that comes too late moves the weights though the rate of this step is 0.": (2, 3),
+        "Which of the two asks which micro-batch came first? Which one remembers the step before?": (0, 3)}),
+    "measuring_room": riddle("modes", "five", "axis", "speed", "nats", "size", swapped={
+        "One of the two goes up and down though the model only gets better.": (0, 1),
+        "One is too long, or too short, along the step; the other along the loss.": (2, 4),
+        "Tokens and bytes: which number is about which?": (3, 5)}),
+    "writing_room": riddle("start", "dropout", "healthy", swapped={
+        "Who begins badly, and who is worse everywhere?": (0, 1), "The healthy one begins well and goes on well.": (1, 2)}),
+    "sees_ahead": Exercise(
+        {"sums of all so far": ((sums_so_far, [3, 1, 4, 1, 5]), False),
+         "off by one": ((sums_and_next, [3, 1, 4, 1, 5]), True),
+         "divided by the sum of all": ((shares, [3, 1, 4, 1, 5]), True), "a single pair": ((far_sight, [2, 7, 1, 8]), True),
+         "one token": ((sums_so_far, [6]), False)},
+        {"The score of the token that you change may change, and so may all after it. Compare only those before it.":
+            lambda model, ids: sees_ahead(model, ids, range(1, len(ids)), upto=1),
+         "Somebody may look at one token and not at the next. Change each of them, one at a time.":
+            lambda model, ids: sees_ahead(model, ids, [len(ids) - 1]),
+         "The question is whether it sees ahead: True if a score changed, False if none did.":
+            lambda model, ids: not sees_ahead(model, ids, range(1, len(ids)))},
+    ),
+    "cliffs": Exercise(
+        {"one cliff": (([1.0, 2.0, 2.0, 1.95, 0.2, 0.2],), [3]), "a rise is none": (([0.1, 1.0, 0.99, 0.98],), []),
+         "two": (([4, 3, 3, 2.9, 1],), [0, 3]), "small ones at the end": (([10.0, 9.6, 0.4, 0.2, 0.1],), [1]),
+         "nothing falls": (([0.5, 0.5],), [])},
+        {"Small rates may halve without harm: compare the fall with the highest rate of all, not with the one before it.":
+            lambda rates: [i for i in range(len(rates) - 1) if rates[i] - rates[i + 1] > 0.05 * rates[i]],
+         "A rise is no cliff: warm-up is meant to rise.":
+            lambda rates: [i for i in range(len(rates) - 1) if abs(rates[i] - rates[i + 1]) > 0.05 * max(rates)],
+         "That is the step after the fall; wanted is the last one before it.":
+            lambda rates: [i + 1 for i in range(len(rates) - 1) if rates[i] - rates[i + 1] > 0.05 * max(rates)]},
+    ),
+    "uniform_price": Exercise(
+        {"bytes alone": ((256, 10, 10), 8.0), "twice as long tokens": ((512, 100, 200), 4.5),
+         "a large vocabulary": ((65536, 3, 12), 4.0)},
+        {"Those are nats. Bits count halvings: the logarithm to base 2.":
+            lambda vocab_size, tokens, size: math.log(vocab_size) * tokens / size,
+         "Those are bits per token. All tokens of the text pay, and its bytes share the price.":
+            lambda vocab_size, tokens, size: math.log2(vocab_size),
+         "The other way round: the tokens pay, the bytes share.":
+            lambda vocab_size, tokens, size: math.log2(vocab_size) * size / tokens},
+    ),
+    "never_begun": Exercise(
+        {"a sign that begins each text": (([9], [[9, 1, 2, 9], [9, 3, 9]]), []),
+         "padding": (([0], [[9, 1, 2, 9], [9, 3, 9]]), [0]), "a line break and an id": (([4, 7], [[1, 4, 2], [2, 1]]), [7]),
+         "only ever the last": (([2], [[1, 3, 2], [3, 1, 2]]), [2])},
+        {"The last token of a text is only ever a target. Nothing was learned of what follows it.":
+            lambda start, documents: [i for i in start if i not in set().union(*documents)],
+         "Those are the ones that it has learned. Wanted are the others.":
+            lambda start, documents: [i for i in start if i in set().union(*(ids[:-1] for ids in documents))],
+         "It need not be the first token of a text; to have been an input anywhere is enough.":
+            lambda start, documents: [i for i in start if i not in {ids[0] for ids in documents}]},
     ),
 }
