@@ -150,3 +150,34 @@ def test_the_pieces_to_judge_by_are_unseen_and_stand_in_their_plays():
     plays = corpora.load("playhouse").validation
     assert all(play.startswith(before + text) for (before, text), play in zip(pieces, plays))
     assert sum(before == "" for before, _ in pieces) >= 10
+
+
+def test_the_stored_runs_are_complete_and_can_be_measured_again():
+    table = pd.read_csv(bugs.STORED)
+    ends = table.dropna(subset="cost")
+    expected = [(name, seed) for seed in range(bugs.SEEDS) for name in ("healthy", *BUGS)]
+    assert sorted(zip(ends["bug"], ends["seed"])) == sorted(expected)
+    log = train(healthy(), steps=bugs.STEPS, every=bugs.STEPS).log
+    last = ends[(ends["bug"] == "healthy") & (ends["seed"] == 0)].iloc[0]
+    assert np.allclose(log[["train", "validation"]].iloc[-1], last[["train", "validation"]].astype(float), atol=0.1)
+
+
+def test_what_a_bug_costs_has_an_error_of_texts_and_of_seeds(tmp_path):
+    rows = [{"bug": "mask", "seed": seed, "cost": cost, "error": 0.3} for seed, cost in enumerate((1.0, 1.8, None))]
+    pd.DataFrame(rows).to_csv(tmp_path / "bugs.csv")
+    cost = bugs.costs(tmp_path / "bugs.csv")["mask"]
+    assert np.isclose(cost.value, 1.4) and np.isclose(cost.error, np.hypot(0.3, 0.4))
+
+
+def test_measuring_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(bugs, "BUGS", {name: BUGS[name] for name in ("mask", "speed")})
+    monkeypatch.setattr(bugs, "unseen", lambda: unseen(pieces=12, size=20))
+    path = tmp_path / "bugs.csv"
+    bugs.measure(path, seeds=1, steps=1)
+    whole = path.read_text()
+    assert list(pd.read_csv(path).groupby("bug", sort=False).size()) == [2, 2, 2]
+    path.write_text("".join(whole.splitlines(keepends=True)[:5]))        # without the last one
+    bugs.measure(path, seeds=1, steps=1)
+    assert path.read_text() == whole
+    bugs.measure(path, seeds=1, steps=1)
+    assert path.read_text() == whole

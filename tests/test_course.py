@@ -420,6 +420,17 @@ class TestExercise:
         with pytest.raises(check.Refused, match="21, expected 42\nHint: Half of it"):
             check.exercise("value", 21)
 
+    def test_a_riddle_keeps_its_answer(self, monkeypatch):
+        right = {"A": "mask", "B": "norm", "C": "scale"}
+        task = exercises.Exercise({"the room": ((), right)}, {"These two?": right | {"A": "norm", "B": "mask"}}, riddle=True)
+        monkeypatch.setitem(exercises.EXERCISES, "riddle", task)
+        check.exercise("riddle", right)
+        for answer, said in (({**right, "A": "norm", "B": "mask"}, r"1 of 3 are right\nHint: These two\?"),
+                             ({"A": "mask"}, "1 of 3 are right$"), ({**right, "D": "start"}, r"and \['D'\] are not asked for")):
+            with pytest.raises(check.Refused, match=said) as refusal:
+                check.exercise("riddle", answer)
+            assert "expected" not in str(refusal.value)
+
     def test_an_unknown_name(self):
         with pytest.raises(ValueError, match="did you mean 'surprisal'"):
             check.exercise("suprisal", twice)

@@ -44,7 +44,7 @@ BLOCK, WINDOWS, MICRO = 64, 6, 2        # tokens of a window, windows of a micro
 EPOCH = 20                              # steps; the last one of an epoch has a single micro-batch left
 PEAK, WARMUP, CLIP = 2e-2, 0.2, 0.3    # highest rate; share of the steps up to it; longest gradient
 
-STORED, SEEDS = corpora.REPOSITORY_DATA / "bugs.csv", 3
+STORED, SEEDS = corpora.REPOSITORY_DATA / "bugs.csv", 4
 
 
 @cache
@@ -112,7 +112,7 @@ def healthy(seed: int = 0, corpus: str = "playhouse") -> Subject:
 
     def predict(model, ids):
         with evaluating(model):
-            return model(ids[:, -BLOCK:])[:, -1].softmax(dim=-1)
+            return model(ids[:, -model.config.block_size:])[:, -1].softmax(dim=-1)
 
     return Subject(
         read=lambda: texts_of(corpus)[0][:SCENES],
@@ -176,25 +176,28 @@ def train(subject: Subject, steps: int = STEPS, every: int = EVERY) -> Run:
     return Run(model, pd.DataFrame(rows), pd.DataFrame({"loss": losses, "rate": rates}))
 
 
-def price(subject: Subject, model: nn.Module, pieces: Sequence[tuple[str, str]]) -> list[Float[np.ndarray, "_"]]:
+def price(
+    subject: Subject, model: nn.Module, pieces: Sequence[tuple[str, str]], context: int = BLOCK
+) -> list[Float[np.ndarray, "_"]]:
     """What the project's sampler pays for each piece of text, in nats, given what stands before it.
 
-    It reads one token after the other, as when it writes: whoever looks ahead has nothing to look at. One array per piece,
-    with an entry for each byte, as `evaluation.bits_per_byte` wants it; the nats of the piece stand in the first.
+    It reads one token after the other, with up to `context` tokens before it, as when it writes: whoever looks ahead has
+    nothing to look at. One array per piece, with an entry for each byte, as `evaluation.bits_per_byte` wants it; all nats of
+    the piece stand in the first.
     """
     nats, asked = [], {}  # length of a context -> the contexts, their next tokens, their pieces
     for i, (before, text) in enumerate(pieces):
         ids = [*subject.start, *subject.encode(before)[1:-1].tolist()]
         for token in subject.encode(text)[1:-1].tolist():
-            context = ids[-BLOCK:]
-            asked.setdefault(len(context), []).append((context, token, i))
+            known = ids[-context:]
+            asked.setdefault(len(known), []).append((known, token, i))
             ids.append(token)
         nats.append(np.zeros(len(text.encode())))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for questions in asked.values():
             for part in (questions[i:i + 256] for i in range(0, len(questions), 256)):
-                p = subject.predict(model, torch.tensor([context for context, _, _ in part]))           # (B, V)
+                p = subject.predict(model, torch.tensor([known for known, _, _ in part]))             # (B, V)
                 for given, (_, token, i) in zip(p, part):
                     nats[i][0] -= math.log(max(given[token].item(), 1e-30))
     return nats
@@ -404,7 +407,7 @@ def dropping(subject):
     def predict(model, ids):
         model.train()
         with torch.no_grad():
-            return model(ids[:, -BLOCK:])[:, -1].softmax(dim=-1)
+            return model(ids[:, -model.config.block_size:])[:, -1].softmax(dim=-1)
     return predict
 
 

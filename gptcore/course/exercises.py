@@ -311,7 +311,7 @@ EXERCISES = {
          "There are no batches of fewer than 0 texts.": lambda room, fixed, per_text: (room - fixed) // per_text},
     ),
     "text_room": riddle("twice", "pattern", "tails", "seams", swapped={
-        "Who reads a file twice is judged by what was learned. Which of the two has a validation loss that is too good?": (0, 1),
+        "Who reads a file twice is judged by what was learned. Whose validation loss is too good?": (0, 1),
         "In one of the two the validation text begins in the middle of a play, and nothing tells what came before.": (0, 2),
         "Windows across seams show the model jumps. In which of the two is the validation text in pieces of a tenth of each "
         "play, and therefore much dearer?": (2, 3)}),
