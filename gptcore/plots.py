@@ -330,7 +330,8 @@ def beside_healthy(logs: Mapping[str, pd.DataFrame], title: str, floor: float | 
                 axes.axhline(floor, color=GREEN, linestyle=(0, (4, 2)), linewidth=1.2)
         for axes in grid.flat[len(panels):]:
             axes.axis("off")
-        for axes in grid[-1]:
+        for axes in grid.flat[max(0, len(panels) - columns):len(panels)]:  # nothing stands below them
+            axes.tick_params(labelbottom=True)
             axes.set_xlabel("step")
         for axes in grid[:, 0]:
             axes.set_ylabel("bits per byte")

@@ -129,6 +129,14 @@ def test_it_works_on_a_model_of_others():
         Rotary.forward = sound
 
 
+def test_texts_of_any_kind():
+    """One long text split by position, as everyone does, and texts too short for a question: no alarm."""
+    long = "".join(corpora.load("playhouse").train)
+    for texts in ([long], ["short", "texts"] * 20):
+        table = checkup(Subject(read=lambda texts=texts: texts, split=corpora.split_documents))
+        assert set(table.loc[["read once", "apart", "neighbours"], "verdict"]) == {"ok"}
+
+
 def test_looking_at_a_run_does_not_change_it():
     often, seldom = (train(healthy(), steps=4, every=every).steps for every in (1, 4))
     pd.testing.assert_frame_equal(often, seldom)

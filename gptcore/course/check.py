@@ -38,6 +38,9 @@ class Brief(reprlib.Repr):
         scalar = isinstance(x, np.generic | np.ndarray | Tensor) and x.ndim == 0
         return super().repr1(x.item() if scalar else x, level)
 
+    def repr_function(self, x: Callable, level: int) -> str:
+        return x.__name__
+
     def repr_dict(self, x: dict, level: int) -> str:
         shown = list(x.items())[:self.maxdict if level > 0 else 0]
         pairs = [f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in shown]
@@ -146,10 +149,9 @@ def exercise(name: str, answer: Any) -> None:
         if where := difference(found, expected, task.rtol):
             own = (hint for hint, wrong in task.wrong.items() if agree(answer, wrong, task))
             hint = "" if isinstance(found, NameError | Spoilt) else next(own, task.hint)
-            if task.riddle and isinstance(found, Mapping):
-                right = sum(found.get(key) == expected[key] for key in expected)
-                where = f"{right} of {len(expected)} are right" + (f", and {sorted(extra)} are not asked for" if (
-                    extra := found.keys() - expected.keys()) else "")
+            if task.riddle:
+                right = [key for key in expected if isinstance(found, Mapping) and found.get(key) == expected[key]]
+                where = f"{len(right)} of {len(expected)} right; wanted is a dict with the keys {', '.join(expected)}"
             raise Refused(f"{name}, case {case!r}{asked(given, answer)}: {where}" + (f"\nHint: {hint}" if hint else ""))
     print(f"right: {name}, {len(task.cases)} case{'s' * (len(task.cases) > 1)}")
 

@@ -15,7 +15,7 @@ class Exercise:
     """Cases by name, each with its arguments and what is expected; wrong answers by the hint that they get.
 
     An answer is a function, or a value when the only case has no arguments. Numbers may differ by `rtol`, relatively. Of a
-    `riddle`, whose answer is a dict, a refusal only says how many entries are right.
+    `riddle`, whose answer is a dict, a refusal says only how many entries are right.
     """
 
     cases: Mapping[str, tuple[tuple, Any]]
