@@ -70,7 +70,7 @@ corpus: $(VENV)/installed  ## write data/playhouse.txt anew from its grammar (th
 sweep: $(VENV)/installed  ## measure what data/vocabulary_sweep.csv lacks (all of it: a quarter of an hour; stop and go on as you like)
 	@OMP_NUM_THREADS=1 $(BIN) -m gptcore.sweep
 
-pretrained: $(VENV)/installed  ## train the model of data/pretrained anew (some forty minutes; stop and go on as you like)
+pretrained: $(VENV)/installed  ## train the model of data/pretrained anew (about an hour; stop and go on as you like)
 	@$(BIN) -m tools.pretrained
 
 sizes: $(VENV)/installed  ## train smaller models beside it, for data/judged.csv (a quarter of an hour)

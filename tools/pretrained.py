@@ -1,6 +1,6 @@
 """The stored model, and smaller ones beside it: what `make pretrained` and `make sizes` train and judge.
 
-    python -m tools.pretrained            # some forty minutes; then data/pretrained, and rows of data/judged.csv
+    python -m tools.pretrained            # about an hour; then data/pretrained, and rows of data/judged.csv
     python -m tools.pretrained sizes      # smaller models on the same scenes, for the other rows of data/judged.csv
 
 Everything may be stopped at any time and goes on where it was. The text is fresh: scenes that the corpus does not hold, read
@@ -45,13 +45,14 @@ class Plan(NamedTuple):
 
     vocab_size: int = 8192              # more than the pairs of the text give
     learn_from: int = 8000              # scenes that the tokenizer sees
-    scenes: int = 52_000                # to train on: as many as are read
-    train: TrainConfig = TrainConfig(steps=6500, batch_size=8, learning_rate=2e-3, min_learning_rate=0.0, warmup=100,
-                                     optimizer="muon", weight_decay=0.1, eval_every=125, eval_windows=1000)
+    scenes: int = 104_000               # to train on: as many as are read
+    train: TrainConfig = TrainConfig(steps=13_000, batch_size=8, learning_rate=1e-3, min_learning_rate=0.0, warmup=100,
+                                     optimizer="muon", weight_decay=0.1, eval_every=250, eval_windows=1000)
     shape: tuple[int, int] = (4, 128)   # n_layer, n_embd
-    looks: tuple[int, ...] = (125, 250, 500, 1000, 2000, 4000)  # steps whose weights are kept, to be judged beside the last
+    looks: tuple[int, ...] = (250, 500, 1000, 2000, 4000, 8000)  # steps whose weights are kept, to be judged beside the last
     small: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (1, 64), (2, 128), (4, 128))
     small_steps: int = 1000
+    small_rate: float = 2e-3            # in few steps a higher rate gets further
     judged: int = 64                    # scenes that each model writes
 
     def config(self, shape: tuple[int, int], vocab_size: int) -> GPTConfig:
@@ -171,7 +172,7 @@ def main(arguments: list[str] | None = None, plan: Plan = PLAN, runs: Path = RUN
         store(text, run, folder)
         models = {("steps", step): run for step in looks}
     else:
-        config = dataclasses.replace(plan.train, steps=plan.small_steps)
+        config = dataclasses.replace(plan.train, steps=plan.small_steps, learning_rate=plan.small_rate)
         for shape in plan.small:
             run = runs / "x".join(map(str, shape))
             fit(text, shape, config, run)
