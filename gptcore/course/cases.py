@@ -628,19 +628,22 @@ STATISTICS = {
     "first zeros, then others": described(torch.zeros(6), normal(2, 3), bins=5),
     "nothing but zeros": described(torch.zeros(2, 3), bins=3),
     "numbers far outside the first": described(normal(9), 100 * normal(9), bins=8),
-    "a long sum in float32": described(torch.full((30, 1000), 0.1), torch.full((1, 1000), 1e-4), bins=6),
+    "a small spread around a large mean": described(1000 + normal(30, 100), bins=6),
+    "small numbers, which are not 0": described(torch.tensor([1e-9, 0.0, 1.0]), bins=4),
     "how many bins there are unless told": described(normal(4)),
     "Python numbers, without a gradient": after_backward,
 }
 
 
-def rates_of(*documents: int, training: bool = False, **changes: Any) -> Callable:
+def rates_of(*documents: int, training: bool = False, silent: bool = False, **changes: Any) -> Callable:
     """A case that measures firing rates on documents of these lengths, and looks at the model afterwards."""
     def case(firing_rates: Callable) -> list:
         with torch.random.fork_rng([]):
             torch.manual_seed(5)
             sizes = SIZES | {"init": "torch", "activation": "relu", "dropout": 0.4} | changes
             model = GPT(GPTConfig(**sizes)).train(training)
+        for weight in model.blocks[0].mlp.expand.parameters() if silent else ():
+            weight.data.zero_()  # exactly 0 goes into the first bend
         draw = np.random.default_rng(0)
         table = firing_rates(model, [draw.integers(model.config.vocab_size, size=size) for size in documents])
         hooks = sum(len(layer._forward_hooks) for layer in model.modules())
@@ -654,6 +657,7 @@ FIRING = {
     "a model in training, with dropout": rates_of(30, 9, training=True),
     "GELU": rates_of(12, activation="gelu"),
     "one layer": rates_of(15, n_layer=1),
+    "a bend that gets nothing but 0": rates_of(11, silent=True),
     "a document of one token": rates_of(1),
 }
 

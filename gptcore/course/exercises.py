@@ -64,6 +64,16 @@ def far_sight(ids: list[int]) -> list[int]:
     return [ids[0] + sum(ids[2:3]), *ids[1:]]
 
 
+def near_the_end(ids: list[int]) -> list[int]:
+    """Only the last position but one sees ahead."""
+    return [*ids[:-2], ids[-2] + ids[-1], ids[-1]]
+
+
+def cancelling(ids: list[int]) -> list[int]:
+    """The first position sees two others ahead, by their difference: it shows only if one of them is changed alone."""
+    return [ids[0] + ids[2] - ids[1], *ids[1:]]
+
+
 def sees_ahead(model: Callable, ids: list[int], change: Collection[int], upto: int = 0) -> bool:
     """Two mistakes: not every token is changed, or the score of the changed one is looked at, too."""
     return any(model([*ids[:t], ids[t] + 1, *ids[t + 1:]])[:t + upto] != model(ids)[:t + upto]
@@ -291,7 +301,8 @@ EXERCISES = {
             lambda rates: rates.count(0) / len(rates),
          "That is the share that is not 0: a unit fires where its number is above 0.": lambda rates: sum(rates) / len(rates),
          "That counts positions. A share lies between 0 and 1: divide by the number of units.":
-            lambda rates: len(rates) - sum(rates)},
+            lambda rates: len(rates) - sum(rates),
+         "A share lies between 0 and 1; those are per cent.": lambda rates: 100 * (1 - sum(rates) / len(rates))},
     ),
     "gradient_before": Exercise(
         {"four positions": (([1.0, -2.0, 0.5, -0.1], [0.3, 0.4, -0.5, -0.6]), [0.3, 0.0, -0.5, 0.0]),
@@ -301,13 +312,16 @@ EXERCISES = {
          "At an input of 0 the slope is taken as 0, too.":
             lambda inputs, gradients: [gradient if x >= 0 else 0.0 for x, gradient in zip(inputs, gradients)],
          "The slope of ReLU is 0 or 1, so the gradient is kept or dropped; it is not multiplied by the input.":
-            lambda inputs, gradients: [max(x, 0.0) * gradient for x, gradient in zip(inputs, gradients)]},
+            lambda inputs, gradients: [max(x, 0.0) * gradient for x, gradient in zip(inputs, gradients)],
+         "That is the gradient behind the bend.": lambda inputs, gradients: gradients},
     ),
     "largest_batch": Exercise(
         {"just enough": ((1000, 400, 150), 4), "a little is left": ((15_000_000_000, 16_000_000, 9_175_040), 1633),
          "nothing fits": ((100, 60, 50), 0), "not even the weights": ((100, 300, 50), 0)},
         {"Weights, gradients and optimizer state need their place first.": lambda room, fixed, per_text: room // per_text,
          "It must still fit: round down.": lambda room, fixed, per_text: max(0, -(-(room - fixed) // per_text)),
+         "Whole texts only: round down.": lambda room, fixed, per_text: max(0, (room - fixed) / per_text),
+         "The fixed part is needed once, not for each text.": lambda room, fixed, per_text: room // (fixed + per_text),
          "There are no batches of fewer than 0 texts.": lambda room, fixed, per_text: (room - fixed) // per_text},
     ),
     "text_room": riddle("twice", "pattern", "tails", "seams", swapped={
@@ -334,6 +348,7 @@ EXERCISES = {
         {"sums of all so far": ((sums_so_far, [3, 1, 4, 1, 5]), False),
          "off by one": ((sums_and_next, [3, 1, 4, 1, 5]), True),
          "divided by the sum of all": ((shares, [3, 1, 4, 1, 5]), True), "a single pair": ((far_sight, [2, 7, 1, 8]), True),
+         "a pair at the end": ((near_the_end, [2, 7, 1, 8]), True), "a difference": ((cancelling, [2, 7, 1]), True),
          "one token": ((sums_so_far, [6]), False)},
         {"The score of the token that you change may change, and so may all after it. Compare only those before it.":
             lambda model, ids: sees_ahead(model, ids, range(1, len(ids)), upto=1),
@@ -345,7 +360,7 @@ EXERCISES = {
     "cliffs": Exercise(
         {"one cliff": (([1.0, 2.0, 2.0, 1.95, 0.2, 0.2],), [3]), "a rise is none": (([0.1, 1.0, 0.99, 0.98],), []),
          "two": (([4, 3, 3, 2.9, 1],), [0, 3]), "small ones at the end": (([10.0, 9.6, 0.4, 0.2, 0.1],), [1]),
-         "nothing falls": (([0.5, 0.5],), [])},
+         "nothing falls": (([0.5, 0.5],), []), "just 5 %": (([20, 19, 19],), [])},
         {"Small rates may halve without harm: compare the fall with the highest rate of all, not with the one before it.":
             lambda rates: [i for i in range(len(rates) - 1) if rates[i] - rates[i + 1] > 0.05 * rates[i]],
          "A rise is no cliff: warm-up is meant to rise.":
@@ -366,7 +381,7 @@ EXERCISES = {
     "never_begun": Exercise(
         {"a sign that begins each text": (([9], [[9, 1, 2, 9], [9, 3, 9]]), []),
          "padding": (([0], [[9, 1, 2, 9], [9, 3, 9]]), [0]), "a line break and an id": (([4, 7], [[1, 4, 2], [2, 1]]), [7]),
-         "only ever the last": (([2], [[1, 3, 2], [3, 1, 2]]), [2])},
+         "only ever the last": (([2], [[1, 3, 2], [3, 1, 2]]), [2]), "two": (([7, 0], [[1, 2, 1]]), [7, 0])},
         {"The last token of a text is only ever a target. Nothing was learned of what follows it.":
             lambda start, documents: [i for i in start if i not in set().union(*documents)],
          "Those are the ones that it has learned. Wanted are the others.":
