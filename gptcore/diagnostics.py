@@ -29,7 +29,7 @@ __all__ = ["KINDS", "Statistics", "Tape", "attention_entropy", "firing_rates", "
            "unit_kinds"]
 
 KINDS = ("activations", "gradients", "stream", "attention", "updates")
-BENDS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
 SPARSE = 0.01  # a unit that fires at fewer positions than one in a hundred
 
 
@@ -85,23 +85,23 @@ class Tape:
 
     def __init__(self) -> None:
         self.running = True
-        self.outputs: dict[str, Statistics] = {}    # by bend
-        self.fired: dict[str, Tensor] = {}          # by bend: at how many positions each unit got more than 0
+        self.outputs: dict[str, Statistics] = {}    # by layer
+        self.fired: dict[str, Tensor] = {}          # by layer: at how many positions each unit got more than 0
         self.positions: dict[str, int] = {}
-        self.backward: dict[str, dict[str, Statistics]] = {"output": {}, "input": {}}  # by side and bend
+        self.backward: dict[str, dict[str, Statistics]] = {"output": {}, "input": {}}  # by side and layer
         self.places: dict[str, Tensor] = {}         # along the stream: a count and three sums
         self.stream_before: Tensor | None = None
         self.heads: dict[str, tuple[int, Tensor]] = {}
         self.moved: list[tuple[int, str, float, float, float]] = []
 
     def activations(self) -> pd.DataFrame:
-        """What comes out of each bend: how many numbers, their mean, their spread (std), and the share of zeros."""
+        """What comes out of each activation function: how many numbers, their mean, their std, and the share of zeros."""
         return table({name: summary(seen) for name, seen in self.outputs.items()}, "layer")
 
     def gradients(self) -> pd.DataFrame:
-        """The gradient of the loss by what comes out of each bend (side `output`) and by what goes in (side `input`).
+        """The gradient of the loss with respect to the output of each activation function, and to its input (`side`).
 
-        Only the second knows the slope of the bend itself. At a unit that never fires the first may be as large as
+        Only the second knows the slope of the function itself. At a unit that never fires the first may be as large as
         anywhere; the second is 0.
         """
         order = list(self.backward["output"] | self.backward["input"])[::-1]  # the way back comes by the last layer first
@@ -109,7 +109,7 @@ class Tape:
                       if name in seen}, "layer", "side")
 
     def firing(self) -> pd.DataFrame:
-        """The firing rate of each unit: the share of positions at which more than 0 goes into the bend.
+        """The firing rate of each unit: the share of positions at which more than 0 goes into the activation function.
 
         Positions that only fill up a batch count as well; `firing_rates` has none.
         """
@@ -139,7 +139,7 @@ class Tape:
         return rows.assign(ratio=rows["update"] / rows["weight"])  # infinite for what begins at 0, as biases do
 
     def histograms(self, of: str = "activations") -> dict[str, pd.DataFrame]:
-        """By layer: a histogram of the `activations`, or of the gradients on the side `output` or `input` of a bend."""
+        """By layer: a histogram of the `activations`, or of the gradients by `output` or by `input`."""
         seen = self.outputs if of == "activations" else dict(reversed(self.backward[of].items()))  # as in `gradients`
         return {name: statistics.histogram() for name, statistics in seen.items()}
 
@@ -161,9 +161,10 @@ def table(rows: Mapping, *index: str) -> pd.DataFrame:
 def record(model: nn.Module, kinds: str | Collection[str] = "activations", every: int = 1) -> Iterator[Tape]:
     """Watch a model while it computes, in training or not: yield a `Tape`, and take all hooks off at the end, come what may.
 
-    Kinds: `activations` and `gradients` of the bends (layers such as nn.ReLU, or named `activation`), the residual `stream`
-    (of a GPT), the `attention` (of texts read at once, not through a cache), and the `updates` in every `every`-th step of
-    whatever optimizer moves the model. Memory does not grow with what is seen, but for the rows of `updates`.
+    Kinds: `activations` and `gradients` of the activation functions (layers such as nn.ReLU, or named `activation`), the
+    residual `stream` (of a GPT), the `attention` (of texts read at once, not through a cache), and the `updates` in every
+    `every`-th step of whatever optimizer moves the model. Memory does not grow with what is seen, but for the rows of
+    `updates`.
 
     A compiled model has no place for hooks: it runs uncompiled inside the `with`, after a warning. Raises ValueError for an
     unknown kind, or one for which the model has no layers.
@@ -197,7 +198,7 @@ def watch_activations(tape: Tape, model: nn.Module, layers: Mapping[str, nn.Modu
         tape.fired[name] = tape.fired.get(name, 0) + fired
         tape.positions[name] = tape.positions.get(name, 0) + args[0].numel() // len(fired)
 
-    for name, layer in bends(layers).items():
+    for name, layer in activation_layers(layers).items():
         yield layer.register_forward_hook(partial(see, name))
 
 
@@ -211,13 +212,13 @@ def watch_gradients(tape: Tape, model: nn.Module, layers: Mapping[str, nn.Module
             if x.requires_grad:
                 x.register_hook(partial(keep, side, name))
 
-    for name, layer in bends(layers).items():
+    for name, layer in activation_layers(layers).items():
         yield layer.register_forward_hook(partial(see, name))
 
 
-def bends(layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """The layers that make the network more than one matrix."""
-    found = {name: layer for name, layer in layers.items() if isinstance(layer, BENDS) or name.endswith("activation")}
+def activation_layers(layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The activation functions, where they are layers."""
+    found = {name: layer for name, layer in layers.items() if isinstance(layer, ACTIVATIONS) or name.endswith("activation")}
     if not found:
         raise ValueError("the model has no layer such as nn.ReLU, and none named `activation`; what a function like F.relu "
                          "computes is not seen from outside, so make it a layer")

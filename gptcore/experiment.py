@@ -227,8 +227,9 @@ class Inspection:
             return frame.to_string(float_format="{:.3g}".format)
 
         return "\n".join([
-            "What comes out of each bend, over the validation text:\n", shown(self.activations.drop(columns="count")),
-            "\nThe gradient behind each bend (output) and before it (input), over one batch of training text:\n",
+            "What comes out of each activation function, over the validation text:\n",
+            shown(self.activations.drop(columns="count")),
+            "\nThe gradient with respect to its output and to its input, over one batch of training text:\n",
             shown(self.gradients.drop(columns="count")),
             "\nUnits that never fire on the validation text (dead), at less than 1 position in 100 (sparse), or at each one "
             "(always):\n", shown(self.units)])
@@ -248,9 +249,9 @@ def inspect(experiment: Experiment, *, figures: str | Path | None = None, device
     lowest = bits_per_byte([each.nats for each in derivations]).value if derivations else None
     drawn = {
         "loss.png": plots.loss_curves(experiment.log(), experiment.bytes_per_token, lowest),
-        "activations.png": plots.layer_histograms(tape.histograms(), activations, "What comes out of each bend"),
+        "activations.png": plots.layer_histograms(tape.histograms(), activations, "What the activation functions give"),
         "gradients.png": plots.layer_histograms(back.histograms("input"), gradients.xs("input", level="side"),
-                                                "The gradient that passes each bend",
+                                                "The gradient that passes each activation function",
                                                 "gradient of the loss by what goes in"),
         "firing.png": plots.firing_curves(rates, f"{units['dead'].sum()} of {units['units'].sum()} units never fire"),
     }

@@ -435,7 +435,7 @@ def kind_dots(gaps: pd.DataFrame, worth: pd.Series, title: str) -> Figure:
 
 def shades(n: int) -> list:
     """Colours from dark to light for what has an order, such as layers."""
-    return [plt.get_cmap("viridis")(x) for x in np.linspace(0, 0.85, n)]
+    return [plt.get_cmap("magma")(x) for x in np.linspace(0.1, 0.72, n)]  # lighter ones are no colours for letters
 
 
 def layer_histograms(histograms: Mapping[str, pd.DataFrame], table: pd.DataFrame, title: str,

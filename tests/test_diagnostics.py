@@ -281,7 +281,8 @@ class TestMemory:
         predicted = predict_memory(model.config, 6, 48, optimizer)
         assert list(measured.index) == list(predicted.index)
         assert (measured.drop("activations") == predicted.drop("activations")).all()
-        assert abs(measured["activations"] / predicted["activations"] - 1) < 0.03
+        kept_too = measured["activations"] / predicted["activations"] - 1  # one or two numbers a row of norms and attention
+        assert 0 <= kept_too < 0.03
 
     def test_the_model_is_as_it_was(self):
         model, x = gpt(), ids()
