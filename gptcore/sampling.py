@@ -92,7 +92,7 @@ def _stream(
     model: GPT, window: list[int], max_new_tokens: int, settings: dict[str, Any], generator: torch.Generator | None,
     stop: int | None, use_cache: bool,
 ) -> Iterator[int]:
-    block_size, device = model.config.block_size, model.token_embedding.weight.device
+    block_size, device = model.config.block_size, model.final_norm.weight.device
     cache, modules = model.new_cache() if use_cache else None, list(model.modules())
     for _ in range(max_new_tokens):
         if len(window) > block_size:
@@ -102,11 +102,21 @@ def _stream(
         with sleeping(modules):                     # never around a yield: the caller's code would run in it
             logits = model(torch.tensor([unseen], device=device), cache)[0, -1]         # (V)
         p = next_distribution(logits.cpu().double(), **settings)
-        token = int(p.argmax() if settings["temperature"] == 0 else torch.multinomial(p, 1, generator=generator))
+        token = int(p.argmax()) if settings["temperature"] == 0 else draw(p, generator)
         if token == stop:
             return
         window.append(token)
         yield token
+
+
+def draw(p: Float[Tensor, "V"], generator: torch.Generator | None = None) -> int:
+    """Draw an index: the first up to which the probabilities sum to more than a random number from 0 to 1.
+
+    `torch.multinomial` draws a number for every entry, which in a small model takes as long as its largest layer.
+    """
+    sums = p.cumsum(0)                                                                  # (V)
+    threshold = torch.rand(1, dtype=p.dtype, generator=generator) * sums[-1]            # rounding may leave it below 1
+    return int(torch.searchsorted(sums, threshold, right=True))
 
 
 def sample_text(

@@ -65,6 +65,11 @@ EQUIVALENT = {
     "tqdm(total=len(order), unit='windowX', disable=not progress)": "a word in the progress bar",
     "evaluation._predictions: np.argsort(windows.length, kind='stable') -> np.argsort(windows.length, kind='stableX')":
         "numpy reads the first letter",
+    "sampling.draw: torch.rand(1, dtype=p.dtype, generator=generator) * sums[-1] -> "
+    "torch.rand(1, dtype=p.dtype, generator=generator) / sums[-1]":
+        "the sum of the probabilities is 1 but for rounding (test_sampling.py)",
+    "sampling.draw: torch.searchsorted(sums, threshold, right=True) -> torch.searchsorted(sums, threshold, right=False)":
+        "they differ where a random number is exactly one of the sums (test_sampling.py)",
     "attention.attention_weights: k.transpose(-2, -1) -> k.transpose(2, -1)":
         "queries and keys have four dimensions, so the last but one is number 2",
     "attention.attention_weights: q.size(-2) -> q.size(2)":

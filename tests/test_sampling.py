@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptcore.gpt import GPT, GPTConfig
-from gptcore.sampling import generate, next_distribution, sample_text
+from gptcore.sampling import draw, generate, next_distribution, sample_text
 
 HALVES = torch.tensor([0.125, 0.5, 0.125, 0.25], dtype=torch.float64).log()
 CONFIG = GPTConfig(vocab_size=17, block_size=8, n_layer=2, n_head=2, n_embd=8, dropout=0.3, tied=False,
@@ -221,18 +221,32 @@ def test_tokens_come_from_next_distribution():
     assert ((counts - n * p).abs() <= 5 * (n * p * (1 - p)).sqrt()).all()
 
 
-def test_each_draw_is_one_of_torch():
+def test_each_draw_walks_along_the_probabilities():
     model, filters = new_model().eval(), {"temperature": 0.8, "top_k": 9, "top_p": 0.95}
     with torch.no_grad():
-        p = next_distribution(model(torch.tensor([[3, 1, 4]]))[0, -1].double(), **filters)
-    by_hand = [int(torch.multinomial(p, 1, generator=seeded(seed))) for seed in range(20)]
+        p = next_distribution(model(torch.tensor([[3, 1, 4]]))[0, -1].double(), **filters).tolist()
+    by_hand = []
+    for seed in range(20):
+        random = torch.rand(1, dtype=torch.float64, generator=seeded(seed)).item()
+        by_hand.append(next(token for token, below in enumerate(itertools.accumulate(p)) if below > random))
     assert by_hand == [next(generate(model, [3, 1, 4], 1, generator=seeded(seed), **filters)) for seed in range(20)]
+
+
+@pytest.mark.parametrize("last", [0.5, 0.5 - 1e-12])        # rounding may leave the sum just below 1
+@pytest.mark.parametrize("random, token", [(0.0, 1), (0.4999, 1), (0.5001, 3), (1 - 2**-53, 3)])
+def test_no_number_draws_what_cannot_come(monkeypatch, random, token, last):
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([random], dtype=torch.float64))
+    assert draw(torch.tensor([0, 0.5, 0, last, 0], dtype=torch.float64)) == token
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_temperature_that_only_float64_can_hold_is_greedy(dtype):
-    model = new_model().to(dtype)
-    assert list(generate(model, [3], 20, temperature=1e-60)) == list(generate(model, [3], 20, temperature=0))
+    model, window = new_model().to(dtype).eval(), [3]
+    for token in generate(model, [3], 7, temperature=1e-60):
+        with torch.no_grad():
+            logits = model(torch.tensor([window]))[0, -1]
+        assert logits[token] == logits.max()        # in bfloat16, several may be the largest
+        window.append(token)
 
 
 def test_the_generator_decides_and_the_global_one_is_left_alone():
