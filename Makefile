@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help run test test-portable test-colab lint notebooks exercises address lab corpus clean
-.PHONY: context sweep pretrained sizes shakespeare bugs
+.PHONY: context sweep pretrained sizes shakespeare bugs quantized
 
 help:  ## show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ shakespeare: $(VENV)/installed  ## train the published model on Tiny Shakespeare
 
 bugs: $(VENV)/installed  ## train the silent bugs of chapter 08 for data/bugs.csv (a quarter of an hour; stop and go on as you like)
 	@OMP_NUM_THREADS=1 $(BIN) -m gptcore.course.bugs
+
+quantized: $(VENV)/installed  ## measure what quantization costs, for data/quantized.csv (a few minutes, with nothing else running)
+	@$(BIN) benchmarks/quantization.py --store
 
 clean:  ## remove the environments and the caches, never the runs
 	rm -rf $(VENV) $(COLAB) .pytest_cache .ruff_cache .hypothesis

@@ -308,11 +308,14 @@ def load_weights(path: str | Path, device: torch.device | str = "cpu") -> GPT:
     """
     try:
         with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
-            text = (file.metadata() or {}).get("config")
+            metadata = file.metadata() or {}
+            text = metadata.get("config")
             weights = {plain_name(name): file.get_tensor(name) for name in file.keys()}
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is no whole safetensors file ({error}); fetch it again or go back to an older "
                          "checkpoint") from error
+    if "schemes" in metadata:
+        raise ValueError(f"{path} holds a quantized model; gptcore.quantization.load_quantized loads it")
     if text is None:
         raise ValueError(f"{path} holds weights but no GPT configuration; load files that save_weights wrote")
     try:

@@ -147,3 +147,39 @@ def test_the_picture_shows_both_ratios_over_the_length(gpt, tmp_path, monkeypatc
     (lengths, ys, title, *_), = drawn
     assert path == tmp_path / "generation_speed.png" and path.is_file()
     assert lengths == [16, 255] and list(ys.values()) == [[2.0, 7.0], [1.5, 1.4]] and "7.0 times" in title
+
+
+# --- quantization -----------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def quantization_printed():
+    return run("quantization.py", "--quick", "--threads", "1")
+
+
+def cells(text):
+    """The rows of the first table, by scheme and kernels."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")]
+    head, rows = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    return {(row[0], row[1], row[2]): dict(zip(head[3:], row[3:])) for row in rows}
+
+
+def test_every_scheme_is_measured_beside_fp32(quantization_printed):
+    from gptcore.quantization import SCHEMES
+
+    rows = cells(quantization_printed)
+    model = "untrained, 32 wide"
+    assert list(rows) == [(model, "fp32", "fp32"), *[(model, name, "plain") for name in SCHEMES], (model, "int8", "chosen")]
+    full, plain, fitted = (rows[model, *key] for key in (("fp32", "fp32"), ("int4", "plain"), ("int4-gptq", "plain")))
+    assert full["times fewer bytes"] == full["times fp32"] == "1.00" and full["error of the weights"] == "0.0000"
+    assert plain["times fewer bytes"] == fitted["times fewer bytes"] and 5 < float(plain["times fewer bytes"]) < 7
+    # Calibration moves weights further from where they were, since it looks at what comes out instead.
+    assert 0.05 < float(plain["error of the weights"]) < float(fitted["error of the weights"])
+    assert all(float(row["tokens/s, one text"].replace(",", "")) > 0 for row in rows.values())
+
+
+def test_the_peak_counts_what_is_made_beside_the_weights():
+    benchmark = imported("quantization")
+    material = benchmark.small()
+    full, small = (benchmark.peak(model) for model in (material.model, benchmark.quantize(material.model, "int8")))
+    assert 0 < full - 4 * sum(parameter.numel() for parameter in material.model.parameters()) / 2**20 < 0.1
+    assert 0 < small
