@@ -191,7 +191,8 @@ def gptq(
     diagonal, is added to it.
     """
     free, hessian = weight.double().clone(), hessian.double().clone()                   # (O, I), (I, I)
-    hessian.diagonal().add_(damping * hessian.diagonal().mean() or 1.0)
+    mean = hessian.diagonal().mean()
+    hessian.diagonal().add_(damping * mean if mean > 0 else 1.0)        # 0: nothing comes in, and any Hessian will do
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
     rest = torch.linalg.cholesky(inverse, upper=True)       # row j: how the columns after j answer to an error in column j
     codes, chosen, width = torch.empty_like(weight, dtype=torch.int8), [], weight.size(1)
