@@ -17,11 +17,11 @@ from matplotlib.patches import Rectangle
 
 from gptcore.files import atomic_write
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "beside_healthy", "canvas", "character_map", "curves",
-           "entropy_dots", "firing_curves", "gap_bars", "heat_map", "kind_dots", "ladder_bars", "layer_histograms", "live",
-           "loss_curves", "memory_bars", "next_character_bars", "parameter_curves", "reading", "save", "show",
-           "shown_and_paid", "spread_labels", "stream_curves", "surprisal_text", "token_text", "train_and_validation",
-           "visible"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "beside_healthy", "bytes_and_bits", "canvas", "character_map",
+           "curves", "entropy_dots", "firing_curves", "gap_bars", "heat_map", "kind_dots", "ladder_bars", "layer_histograms",
+           "live", "loss_curves", "memory_bars", "next_character_bars", "number_bits", "parameter_curves", "reading", "save",
+           "show", "shown_and_paid", "spread_labels", "stream_curves", "surprisal_text", "token_text",
+           "train_and_validation", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -549,6 +549,52 @@ def memory_bars(table: pd.DataFrame, title: str) -> Figure:
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.2)
         axes.set(xlabel="MB")
+    return figure
+
+
+def number_bits(rows: Mapping[str, tuple[str, tuple[int, int, int], float]], title: str) -> Figure:
+    """Draw the bits of numbers, a row for each name: the bits, how many are sign, exponent and the rest, and the number."""
+    longest = max(len(bits) for bits, _, _ in rows.values())
+    kinds = {"sign": TINTS[2], "exponent": TINTS[1], "digits": TINTS[0]}
+    with canvas(title, width=9, height=0.42 * len(rows) + 1.3) as (figure, axes):
+        for y, (name, (bits, parts, number)) in enumerate(rows.items()):
+            colours = [colour for colour, count in zip(kinds.values(), parts) for _ in range(count)]
+            for x, (bit, colour) in enumerate(zip(bits, colours, strict=True)):
+                axes.add_patch(Rectangle((x, y), 0.94, 0.8, color=colour, linewidth=0))
+                axes.text(x + 0.47, y + 0.42, bit, family="monospace", fontsize=10, ha="center", va="center")
+            axes.text(-0.7, y + 0.42, name, ha="right", va="center")
+            axes.text(longest + 0.7, y + 0.42, f"{number:.9g}", va="center", family="monospace")
+        for x, (name, colour) in zip((0, 5, 12), kinds.items()):
+            axes.add_patch(Rectangle((x, len(rows) + 0.25), 0.94, 0.5, color=colour, linewidth=0))
+            axes.text(x + 1.4, len(rows) + 0.5, name, va="center", fontsize=10)
+        axes.set(xlim=(-4, longest + 8), ylim=(len(rows) + 0.9, -0.1))
+        axes.axis("off")
+    return figure
+
+
+def bytes_and_bits(table: pd.DataFrame, title: str, floor: float | None = None) -> Figure:
+    """Draw models as points: the columns `MB`, `bits` (per byte) and `error`, the error bar; a name stands at its point.
+
+    Those that no other one beats in both are joined by a line.
+    """
+    table = table.sort_values(["MB", "bits"])
+    best = table[table["bits"] <= table["bits"].cummin()]
+    with canvas(title, width=8.6, height=4.6) as (figure, axes):
+        axes.plot(best["MB"], best["bits"], color=GREY, linewidth=1, zorder=1)
+        for name, row in table.iterrows():
+            colour = BLUE if name in best.index else ORANGE
+            axes.errorbar(row["MB"], row["bits"], yerr=row["error"], fmt="o", color=colour, markersize=7, elinewidth=1.5)
+            axes.annotate(name, (row["MB"], row["bits"]), (7, 6), textcoords="offset points", color=colour)
+        axes.set_xscale("log")
+        low, high = 0.85 * table["MB"].min(), 1.35 * table["MB"].max()
+        ticks = [tick * scale for scale in (0.01, 0.1, 1, 10, 100) for tick in (1, 2, 3, 5) if low < tick * scale < high]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlim(low, high)
+        axes.margins(y=0.1)
+        if floor is not None:
+            draw_floor(axes, floor)
+        axes.set(xlabel="MB", ylabel="bits per byte")
     return figure
 
 

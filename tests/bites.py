@@ -43,6 +43,8 @@ NAMED_IDS = "only special tokens with ids of their own may lack <|endoftext|>, a
 
 LOOKS_AT_IDS = "whether ids are looked at before they are used; one that there is not is refused either way (test_gpt.py)"
 
+WHOLE_NUMBERS = "both ways give the same whole numbers"
+
 # Mutants that no parity check can tell from the original, by their description, and why.
 EQUIVALENT = {
     "tokenizer.Tokenizer.decode: b''.join(map(self.token_bytes, ids)).decode('utf-8', errors='replace') -> "
@@ -140,6 +142,13 @@ EQUIVALENT = {
         "what stands behind the last token is never added",
     "evaluation.ByteRanges.split: np.maximum(mass, 1e-300) -> np.maximum(mass, 2e-300)":
         "a float64 softmax comes to so little only where a model is sure and wrong beyond all measure",
+    "quantization.gptq: damping * mean if mean > 0 else 1.0 -> damping * mean if mean > 0 else 2.0":
+        "where nothing comes in, any multiple of the identity will do",
+    "quantization.gptq: j + 1 -> j + 2": "the next column is written as well, and later once more",
+    "quantization.gptq: j + 1 -> j + 2 (3)": "two columns are widened, and only the first is taken",
+    "quantization.multiply: x.device.type == 'cpu' -> x.device.type != 'cpu'": WHOLE_NUMBERS,
+    "quantization.multiply: x.device.type == 'cpu' -> x.device.type == 'cpuX'": WHOLE_NUMBERS,
+    "quantization.multiply: x.double() @ codes.t().double() -> x.double() * codes.t().double()": "only where there is a GPU",
 }
 
 RUN = {"setup", "builds", "cases", "parity", "exercise", "check"}  # cells with these tags need no trained model

@@ -343,6 +343,30 @@ def test_stream_entropy_and_memory_show_every_number():
     assert "1.0 predicted" in texts(figure) and "1.0 measured" in texts(figure)
 
 
+def test_number_bits_show_each_bit_in_the_colour_of_its_part():
+    figure = plots.number_bits({"fp4": ("0110", (1, 2, 1), 3.0), "int2": ("01", (1, 0, 1), 0.5)}, "Bits")
+    axes = figure.axes[0]
+    shown = [text.get_text() for text in axes.texts]
+    assert shown == [*"0110", "fp4", "3", *"01", "int2", "0.5", "sign", "exponent", "digits"]
+    colours = [patch.get_facecolor() for patch in axes.patches]
+    sign, exponent, digits = colours[6:]  # of the row that explains them
+    assert colours[:6] == [sign, exponent, exponent, digits, sign, digits] and len({sign, exponent, digits}) == 3
+    with pytest.raises(ValueError, match="zip"):
+        plots.number_bits({"fp4": ("0110", (1, 2, 2), 3.0)}, "Bits")
+
+
+def test_bytes_and_bits_joins_what_nothing_beats():
+    table = pd.DataFrame({"MB": [8.0, 1.0, 2.0, 1.1], "bits": [0.5, 0.8, 0.6, 0.9], "error": [0.0, 0.02, 0.01, 0.03]},
+                         index=["fp32", "int4", "int8", "poor"])
+    figure = plots.bytes_and_bits(table, "Bytes and bits", floor=0.4)
+    axes = figure.axes[0]
+    assert list(axes.lines[0].get_xdata()) == [1, 2, 8] and list(axes.lines[0].get_ydata()) == [0.8, 0.6, 0.5]
+    assert [text.get_text() for text in axes.texts] == ["int4", "poor", "int8", "fp32", "floor 0.400"]
+    bars = [bar.get_children()[-1].get_segments()[0][:, 1] for bar in axes.containers]
+    np.testing.assert_allclose(bars[0], [0.78, 0.82])
+    assert "floor" not in texts(plots.bytes_and_bits(table, "Bytes and bits"))
+
+
 def draw():
     return plots.curves([0, 1], {"loss": [2, 1]}, "Loss", "step")[0]
 

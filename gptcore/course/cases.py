@@ -21,14 +21,15 @@ from gptcore.batches import validation_windows
 from gptcore.course.check import spared
 from gptcore.gpt import GPT, PRESETS, GPTConfig
 from gptcore.mlp import MLPConfig, MLPModel
+from gptcore.quantization import Scheme
 from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document
 
 __all__ = ["ATTENTION_LAYERS", "BATCHES", "BLOCKS", "BPE", "BYTE_NATS", "CACHES", "CHARACTERS", "CHUNKS", "CONFIGS",
-           "DECAY", "DISTRIBUTIONS", "ENTROPIES", "FIRING", "FIXED_WINDOWS", "GENERATIONS", "GPTS", "LOGITS", "MASKS",
-           "MEMORY", "MERGES", "MLPS", "MODEL_DOCUMENTS", "MODEL_WINDOWS", "NATS", "NATS_IN_PAIRS", "NGRAM",
-           "QUERIES_AND_KEYS", "QUERIES_KEYS_VALUES", "RATES", "RATES_OF_UNITS", "REPLAYS", "SPLITS", "STATISTICS",
-           "TOKENS", "pile_of_books"]
+           "DECAY", "DEQUANTIZED", "DISTRIBUTIONS", "ENTROPIES", "FIRING", "FIXED_WINDOWS", "GENERATIONS", "GPTQ", "GPTS",
+           "INT8_LAYERS", "LOGITS", "MASKS", "MEMORY", "MERGES", "MLPS", "MODEL_DOCUMENTS", "MODEL_WINDOWS", "NATS",
+           "NATS_IN_PAIRS", "NGRAM", "PACKED", "QUERIES_AND_KEYS", "QUERIES_KEYS_VALUES", "RATES", "RATES_OF_UNITS",
+           "REPLAYS", "ROUNDED", "SCALES", "SPLITS", "STATISTICS", "TOKENS", "UNPACKED", "pile_of_books"]
 
 CHARACTERS = {
     "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
@@ -704,4 +705,115 @@ MEMORY = {
     "AdamW by name": bytes_by_kind(2, None, "adamw"),
     "heads as wide as C, output untied": bytes_by_kind(3, head_size=None, tied=False),
     "no biases, Muon": bytes_by_kind(4, 5, "muon", bias=False),
+}
+
+
+def typed(*given: Any) -> Callable:
+    """A case that also looks at the types of the tensors that come back."""
+    def case(function: Callable) -> list:
+        arguments = copy.deepcopy(given)
+        found = function(*arguments)
+        spared(arguments, given)
+        tensors = found if isinstance(found, tuple) else (found,)
+        return {"numbers": found, "types": [str(each.dtype) for each in tensors if isinstance(each, Tensor)]}
+    return case
+
+
+FOUR, AFFINE = Scheme(bits=4), Scheme(symmetric=False)
+SCALES = {
+    "a scale for each row": typed(normal(3, 5), Scheme()),
+    "one for the tensor": typed(normal(4, 6), Scheme(bits=5, per="tensor")),
+    "one for two neighbours, five in a row": typed(normal(3, 5), Scheme(bits=4, per=2)),
+    "one for three neighbours, six in a row": typed(normal(2, 6).float(), Scheme(bits=3, per=3, scales="float16")),
+    "a group wider than the row": typed(normal(2, 3), Scheme(per=9)),
+    "affine": typed(normal(4, 7), AFFINE),
+    "affine, the tensor": typed(normal(4, 3), Scheme(bits=4, per="tensor", symmetric=False)),
+    "affine, two neighbours": typed(normal(2, 7).float(), Scheme(bits=4, per=2, symmetric=False, scales="float16")),
+    "affine, all above 0": typed(1 + normal(3, 4).abs(), AFFINE),
+    "affine, all below 0": typed(-1 - normal(3, 4).abs(), Scheme(bits=4, symmetric=False)),
+    "two bits, the least is the largest in size": typed(torch.tensor([[0.5, -2.0, 1.0]]), Scheme(bits=2)),
+    "a row of zeros": typed(torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, -3.0]]), FOUR),
+    "affine, a row of zeros": typed(torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, -3.0]]), AFFINE),
+    "too small and too large for float16": typed(torch.tensor([[1e-9, 0.0, -2e-9], [1e8, 0.0, 1.0]]),
+                                                 Scheme(scales="float16")),
+    "affine, too small and too large for float16": typed(torch.tensor([[1e-9, 0.0, -2e-9], [1e8, 0.0, -1e8]]),
+                                                         Scheme(symmetric=False, scales="float16")),
+    "a weight that is nan": (torch.tensor([[1.0, float("nan")]]), Scheme()),
+    "a weight that is infinite": (torch.tensor([[1.0, 2.0], [float("-inf"), 0.0]]), Scheme()),
+}
+
+BYTE_ZEROS = torch.tensor([[-128, 3, 127], [5, -6, 0]], dtype=torch.int8)
+ROUNDED = {
+    "a scale for each row": typed(normal(3, 5), normal(3, 1).abs() / 50, None, Scheme()),
+    "one for the tensor": typed(normal(4, 6), torch.tensor([[0.25]]), None, Scheme(bits=4, per="tensor")),
+    "one for two neighbours, five in a row": typed(normal(2, 5), normal(2, 3).abs() / 5, None, Scheme(bits=4, per=2)),
+    "half a step: the even code": typed(torch.tensor([[0.5, 1.5, 2.5, -0.5, -2.5]]), torch.ones(1, 1), None, FOUR),
+    "half a step, and an odd zero point": typed(torch.tensor([[0.5, 1.5, -0.5]]), torch.ones(1, 1),
+                                                torch.tensor([[1]], dtype=torch.int8), AFFINE),
+    "affine, two neighbours": typed(normal(2, 5), normal(2, 3).abs() / 50 + 0.01, BYTE_ZEROS,
+                                    Scheme(per=2, symmetric=False)),
+    "out of reach": typed(torch.tensor([[9.0, -9.0, 7.4, -7.6]]), torch.ones(1, 1), None, FOUR),
+    "out of reach, affine": typed(torch.tensor([[9.0, -9.0, 7.6]]), torch.ones(1, 1),
+                                  torch.tensor([[0]], dtype=torch.int8), Scheme(bits=4, symmetric=False)),
+    "scales in float16": typed(normal(2, 3).float(), torch.tensor([[0.01], [0.02]]).half(), None, Scheme(scales="float16")),
+}
+
+BYTE_CODES = torch.tensor([[127, -128, 0, 1, -1], [-128, 127, 2, 3, 5]], dtype=torch.int8)
+DEQUANTIZED = {
+    "a scale for each row": (BYTE_CODES, torch.tensor([[0.5], [0.01]]), None, Scheme()),
+    "one for the tensor": (BYTE_CODES, torch.tensor([[0.3]]), None, Scheme(per="tensor")),
+    "one for two neighbours, five in a row": (BYTE_CODES, normal(2, 3).float(), None, Scheme(per=2)),
+    "affine, two neighbours": (BYTE_CODES, normal(2, 3).float(), BYTE_ZEROS, Scheme(per=2, symmetric=False)),
+    "affine, one for each row": typed(BYTE_CODES, torch.tensor([[0.5], [2.0]]).half(), BYTE_ZEROS[:, :1],
+                                      Scheme(symmetric=False, scales="float16")),
+}
+
+HALF_BYTES = torch.tensor([[-8, 7, 0, -1, 3], [1, 2, -3, 4, -5]], dtype=torch.int8)
+PACKED = {
+    "five in a row": typed(HALF_BYTES),
+    "four in a row": typed(HALF_BYTES[:, :4]),
+    "one in a row": typed(HALF_BYTES[:, 1:2]),
+}
+UNPACKED = {
+    "five in a row": typed(torch.tensor([[240, 120, 139], [169, 197, 131]], dtype=torch.uint8), 5),
+    "six in a row": typed(torch.tensor([[240, 120, 139], [169, 197, 131]], dtype=torch.uint8), 6),
+    "one in a row": typed(torch.tensor([[15], [0]], dtype=torch.uint8), 1),
+}
+
+
+def moments(inputs: int, count: int = 40, never: int | None = None) -> Tensor:
+    """The Hessian of a layer that gets so many vectors, which have much in common; one input may always be 0."""
+    x = normal(count, inputs) + 2 * normal(count, 1)
+    if never is not None:
+        x[:, never] = 0
+    return x.t() @ x
+
+
+GPTQ = {
+    "three inputs": typed(normal(2, 3), moments(3), FOUR),
+    "one scale for the tensor": typed(normal(4, 5), moments(5), Scheme(bits=3, per="tensor")),
+    "groups of two, five inputs": typed(normal(3, 5), moments(5), Scheme(bits=3, per=2)),
+    "a group wider than the row": typed(normal(2, 3), moments(3), Scheme(bits=3, per=7)),
+    "affine": typed(normal(4, 6), moments(6), Scheme(bits=3, symmetric=False)),
+    "affine groups, scales in float16": typed(normal(3, 7).float(), moments(7).float(),
+                                              Scheme(bits=4, per=3, symmetric=False, scales="float16")),
+    "more damping": typed(normal(2, 5), moments(5), Scheme(bits=3), 0.5),
+    "no damping": typed(normal(2, 5), moments(5), Scheme(bits=3), 0.0),
+    "an input that is always 0": typed(normal(3, 4), moments(4, never=2), Scheme(bits=3)),
+    "fewer vectors than inputs": typed(normal(2, 6), moments(6, count=3), Scheme(bits=3)),
+    "hardly anything comes in": typed(normal(5, 7), 1e-6 * moments(7), Scheme(bits=3)),
+    "nothing comes in": typed(normal(2, 5), torch.zeros(5, 5, dtype=torch.float64), Scheme(bits=3, per=2)),
+    "a weight that is nan": (torch.tensor([[1.0, float("nan"), 2.0]]), torch.eye(3), Scheme(bits=3)),
+}
+
+INT8_LAYERS = {
+    "four vectors": typed(normal(4, 5).float(), BYTE_CODES, torch.tensor([[0.5], [0.01]])),
+    "texts of three positions": typed(normal(2, 3, 5).float(), BYTE_CODES, torch.tensor([[0.5], [0.01]])),
+    "one scale for the tensor": typed(normal(3, 5).float(), BYTE_CODES, torch.tensor([[0.02]])),
+    "one vector of zeros": typed(torch.tensor([[0.0] * 5, [3.0, -1.0, 0.5, 0.25, 2.0]]), BYTE_CODES,
+                                 torch.tensor([[0.5], [0.01]])),
+    "an outlier": typed(torch.tensor([[0.3, -0.2, 90.0, 0.4, 0.1]]), BYTE_CODES, torch.tensor([[0.5], [0.01]])),
+    "in double precision": typed(normal(4, 5), BYTE_CODES, torch.tensor([[0.5], [0.01]])),
+    "tiny numbers": typed(1e-29 * normal(4, 5).float(), BYTE_CODES, torch.tensor([[0.5], [0.01]])),
+    "tinier than 1e-30": typed(torch.tensor([[6e-31, -3e-31, 0, 1e-31, 0]]), BYTE_CODES, torch.tensor([[0.5], [0.01]])),
 }

@@ -91,6 +91,31 @@ def softmax(scores: list[float]) -> np.ndarray:
     return np.exp(scores) / np.exp(scores).sum()
 
 
+def fitted_scale(weights: list[float], highest: int, power: int = 2, clip: bool = True, by: str = "scale") -> float:
+    """Three mistakes: errors to the power of 1, codes that are not cut off, the share returned instead of the scale."""
+    def error(scale):
+        codes = [round(w / scale) for w in weights]
+        codes = [max(-highest, min(highest, code)) for code in codes] if clip else codes
+        return sum(abs(w - code * scale) ** power for w, code in zip(weights, codes))
+
+    largest = max(map(abs, weights)) / highest
+    share = min((1 - i / 100 for i in range(51)), key=lambda share: error(share * largest))
+    return share * largest if by == "scale" else share
+
+
+def lowered(saved: dict[str, int], costs: dict[str, float], needed: int, key: Callable, more: bool = False) -> list[str]:
+    """Mistakes: another order, or with `more` one layer beyond what is needed."""
+    names, total = [], 0
+    for name in sorted(saved, key=key):
+        if total > needed or (total == needed and not more):
+            break
+        names.append(name)
+        total += saved[name]
+    if total < needed:
+        raise ValueError("all of them do not suffice")
+    return names
+
+
 EXERCISES = {
     "surprisal": Exercise(
         {"a coin": ((0.5,), 1.0), "one in eight": ((1 / 8,), 3.0), "certain": ((1.0,), 0.0),
@@ -388,5 +413,48 @@ EXERCISES = {
             lambda start, documents: [i for i in start if i in set().union(*(ids[:-1] for ids in documents))],
          "It need not be the first token of a text; to have been an input anywhere is enough.":
             lambda start, documents: [i for i in start if i not in {ids[0] for ids in documents}]},
+    ),
+    "pack_three": Exercise(
+        {"the lowest": (([-4] * 8,), [0, 0, 0]), "the highest": (([3] * 8,), [255, 255, 255]),
+         "all eight": (([-4, -3, -2, -1, 0, 1, 2, 3],), [136, 198, 250]), "only the first": (([3] + [-4] * 7,), [7, 0, 0]),
+         "across two bytes": (([-4, -4, 3, -4, -4, -4, -4, -4],), [192, 1, 0])},
+        {"The other way round: the lowest eight bits are the first byte.":
+            lambda codes: list(sum(code + 4 << 3 * i for i, code in enumerate(codes)).to_bytes(3, "big")),
+         "The first code belongs in the lowest three bits, the last in the highest.":
+            lambda codes: list(sum(code + 4 << 3 * i for i, code in enumerate(codes[::-1])).to_bytes(3, "little")),
+         "Add 4 first, so that a code is a number from 0 to 7.":
+            lambda codes: list(sum((code & 7) << 3 * i for i, code in enumerate(codes)).to_bytes(3, "little")),
+         "Codes have 3 bits; those are 4 for each.":
+            lambda codes: list(sum(code + 4 << 4 * i for i, code in enumerate(codes)).to_bytes(4, "little"))},
+    ),
+    "best_scale": Exercise(
+        {"six weights": (([1.0, 0.31, -0.3, 0.36, 0.29, -0.61], 3), 0.3233333333),
+         "the largest is best": (([0.7, -0.2, 0.1, 0.3], 7), 0.1),
+         "one outlier": (([-2.0, 0.9, 0.95, -0.85, 1.02], 1), 1.14),
+         "seven weights": (([-0.9, 0.26, 0.3, 0.22, -0.27, 0.24, 0.55], 3), 0.282)},
+        {"That is the largest scale. A smaller one cuts off one weight and may serve the others better: try them all.":
+            lambda weights, highest: max(map(abs, weights)) / highest,
+         "Square the errors: two of 1 are less bad than one of 2.":
+            lambda weights, highest: fitted_scale(weights, highest, power=1),
+         "There are no codes above `highest` and below -`highest`: cut them off.":
+            lambda weights, highest: fitted_scale(weights, highest, clip=False),
+         "That is the share. Multiply it by the largest scale.":
+            lambda weights, highest: fitted_scale(weights, highest, by="share")},
+    ),
+    "go_down": Exercise(
+        {"the cheapest a byte": (({"a": 100, "b": 10, "c": 50}, {"a": 1.0, "b": 0.2, "c": 0.1}, 120), ["c", "a"]),
+         "exactly enough": (({"a": 100, "b": 10, "c": 50}, {"a": 1.0, "b": 0.2, "c": 0.1}, 50), ["c"]),
+         "all are needed": (({"a": 3, "b": 4}, {"a": 0.3, "b": 0.2}, 7), ["b", "a"]),
+         "nothing is needed": (({"a": 3, "b": 4}, {"a": 0.3, "b": 0.2}, 0), []),
+         "one that even gains": (({"a": 8, "b": 4, "c": 1}, {"a": 0.3, "b": -0.1, "c": 0.01}, 5), ["b", "c"]),
+         "all do not suffice": (({"a": 3, "b": 4}, {"a": 0.3, "b": 0.2}, 8), ValueError("all of them save 7"))},
+        {"That is the order of the costs alone. A large layer may cost more and still be cheaper for each byte.":
+            lambda saved, costs, needed: lowered(saved, costs, needed, lambda name: costs[name]),
+         "That takes those first that save most, whatever they cost.":
+            lambda saved, costs, needed: lowered(saved, costs, needed, lambda name: -saved[name]),
+         "The sum has to be at least what is needed: stop as soon as it is reached.":
+            lambda saved, costs, needed: lowered(saved, costs, needed, lambda name: costs[name] / saved[name], more=True),
+         "The dearest for each byte came first.":
+            lambda saved, costs, needed: lowered(saved, costs, needed, lambda name: -costs[name] / saved[name])},
     ),
 }
