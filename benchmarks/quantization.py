@@ -69,13 +69,13 @@ def main() -> None:
     size = {"tokens": 6, "rounds": 2} if options.quick else {"documents": 100, "tokens": 200, "rounds": 7}
     print(f"{machine()}, {options.threads} threads; load {os.getloadavg()[0]:.2f} before\n")
     if options.quick:
-        models = {"untrained, 32 wide": small()}
+        models = {"32 wide": small()}
     else:
-        models = {"Playhouse, 128 wide": playhouse(size["documents"])}
+        models = {"pretrained": playhouse(size["documents"])}
         if there := tiny_shakespeare():
-            models["Tiny Shakespeare, 232 wide"] = there
+            models["Tiny Shakespeare"] = there
         torch.manual_seed(0)
-        models["untrained, 768 wide"] = Material(GPT(WIDE).eval())
+        models["768 wide"] = Material(GPT(WIDE).eval())
     rows = [row for name, material in models.items() for row in measure(name, material, size)]
     table = pd.DataFrame(rows)
     print(show(table))
@@ -119,10 +119,11 @@ def tiny_shakespeare() -> Material | None:
 
 
 def measure(name: str, material: Material, size: dict[str, int]) -> list[dict]:
-    """One row for each scheme: with plain kernels, and once more with the fastest ones."""
+    """One row for each scheme, with the kernel that needs no measuring; for int8 one more, with the fastest ones."""
     model, reference, models, rows = material.model, None, {}, []
     calibrated = [scheme for scheme in SCHEMES if material.documents or not SCHEMES[scheme].calibrated]
-    plan = [("fp32", "fp32"), *[(scheme, "plain") for scheme in calibrated], ("int8", "chosen")]
+    plan = [("fp32", "none"), *[(scheme, "int8" if SCHEMES[scheme].int8_activations else "widened")
+                                for scheme in calibrated], ("int8", "chosen")]
     for scheme, kernels in tqdm(plan, desc=name, unit="scheme"):
         small = model if scheme == "fp32" else quantize(model, scheme, material.calibration)
         if kernels == "chosen":

@@ -167,9 +167,9 @@ def test_every_scheme_is_measured_beside_fp32(quantization_printed):
     from gptcore.quantization import SCHEMES
 
     rows = cells(quantization_printed)
-    model = "untrained, 32 wide"
-    assert list(rows) == [(model, "fp32", "fp32"), *[(model, name, "plain") for name in SCHEMES], (model, "int8", "chosen")]
-    full, plain, fitted = (rows[model, *key] for key in (("fp32", "fp32"), ("int4", "plain"), ("int4-gptq", "plain")))
+    assert [(model, scheme) for model, scheme, _ in rows] == [("32 wide", name) for name in ["fp32", *SCHEMES, "int8"]]
+    keys = ("fp32", "none"), ("int4", "widened"), ("int4-gptq", "widened")
+    full, plain, fitted = (rows["32 wide", *key] for key in keys)
     assert full["times fewer bytes"] == full["times fp32"] == "1.00" and full["error of the weights"] == "0.0000"
     assert plain["times fewer bytes"] == fitted["times fewer bytes"] and 5 < float(plain["times fewer bytes"]) < 7
     # Calibration moves weights further from where they were, since it looks at what comes out instead.
