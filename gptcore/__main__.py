@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gptcore import corpora
+from gptcore import corpora, planning
 from gptcore.device import choose_device, environment_report, set_threads
 from gptcore.experiment import Experiment, make_tokenizer, report, resume, start
 from gptcore.experiment import inspect as look_inside
@@ -153,7 +153,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("run", type=Path, help="a run folder")
     sub.add_argument("--figures", type=Path, metavar="FOLDER", help="where the figures go (figures in the run folder)")
 
-    command(info, "info", "show the machine, the presets and the corpora", bars=False)
+    sub = command(info, "info", "show the machine, the presets, what training them takes, and the corpora", bars=False)
+    sub.add_argument("preset", nargs="?", choices=PRESETS, help="parameters, operations, memory and time of this one")
+    sub.add_argument("--batch-size", type=int, default=16, metavar="N", help="windows of a micro-batch, for its memory (16)")
+    sub.add_argument("--utilisation", type=float, default=planning.UTILISATION, metavar="SHARE",
+                     help=f"share of its peak at which a card works ({planning.UTILISATION})")
     return top
 
 
@@ -250,13 +254,18 @@ def tokenize(options: argparse.Namespace) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    """Sizes of presets count their own vocabulary; train replaces it by the tokenizer's."""
+    """Sizes of presets count their own vocabulary; train replaces it by the tokenizer's. With small models a card mostly waits
+for its orders: the published runs of such models reached 1 to 10 % of its peak."""
+    if options.preset:
+        print(planning.details(options.preset, options.batch_size, options.utilisation))
+        return
     for name, value in environment_report(choose_device(options.device, options.precision)).items():
         print(f"{name:12} {value}")
     print("\npreset            parameters  layers  heads  width  block  vocabulary")
     for name, config in PRESETS.items():
         print(f"{name:16} {sum(count_parameters(config).values()):>11,} {config.n_layer:>7} {config.n_head:>6} "
               f"{config.n_embd:>6} {config.block_size:>6} {config.vocab_size:>11,}")
+    print(f"\n{planning.overview(options.utilisation)}")
     print("\ncorpora: " + ", ".join(corpora.KNOWN) + "; or a .txt file, or a folder of them")
 
 

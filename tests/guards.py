@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from tools import notebooks
 
 TEACH = ("tokenizer", "bpe", "batches", "ngram", "mlp", "attention", "gpt", "sampling", "evaluation", "schedule",
-         "training", "diagnostics", "quantization")
+         "training", "diagnostics", "planning", "quantization")
 
 # Public names of these modules that no parity cell checks, and why. "chapter NN" is a promise: it has to be kept as soon as
 # that notebook exists, and no earlier chapter can use the name. With any other reason a name can be used everywhere.
@@ -52,6 +52,20 @@ UNCHECKED = {
     "gptcore.diagnostics.Tape": "what record fills; chapter 06 sets hooks by hand and holds its tables to them",
     "gptcore.diagnostics.measure_memory": "what torch keeps, counted; chapter 06 holds the prediction to it",
     "gptcore.diagnostics.record": "hooks and their removal; chapter 06 sets them by hand and holds its tables to them",
+    "gptcore.planning.CARDS": "a table of published rates",
+    "gptcore.planning.Card": "a container of published rates",
+    "gptcore.planning.PUBLISHED": "a table of published runs",
+    "gptcore.planning.Published": "a container: a published run",
+    "gptcore.planning.UTILISATION": "a constant that a published run had",
+    "gptcore.planning.details": "what the functions that are checked say, printed",
+    "gptcore.planning.duration": "a number of seconds in words",
+    "gptcore.planning.flops_per_token": "chapter 09",
+    "gptcore.planning.largest_batch": "peak_memory, solved for the batch",
+    "gptcore.planning.overview": "what the functions that are checked say, printed",
+    "gptcore.planning.peak_memory": "chapter 09",
+    "gptcore.planning.time_estimate": "a product and a division",
+    "gptcore.planning.training_tokens": "a look into a table",
+    "gptcore.planning.utilisation": "a product and a division",
     "gptcore.quantization.KERNELS": "a table of three ways to compute the same",
     "gptcore.quantization.QuantizedEmbedding": "a lookup in a QuantizedMatrix",
     "gptcore.quantization.QuantizedLinear": "a product with a QuantizedMatrix, by one of the kernels",
