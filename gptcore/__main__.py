@@ -111,6 +111,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     group = sub.add_argument_group("the model, where it differs from the preset")
     for name, text in MODEL_HELP.items():
+    sub.add_argument("--sample-prompt", action="append", default=[], metavar="TEXT", dest="sample_prompts",
+                     help="let the model continue this at every evaluation, into samples.csv; the empty text is the start "
+                          "of a document; may be given several times")
         if name == "activation":
             group.add_argument("--activation", choices=("gelu", "relu"), help=text)
         else:
@@ -200,7 +203,7 @@ def train(options: argparse.Namespace) -> None:
         path = Path(options.corpus).resolve()
         out = options.out or Path("runs") / (path.stem if path.is_file() else path.name)
         experiment = start(out, options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields), device=device,
-                           overwrite=options.overwrite, progress=not options.quiet)
+                           overwrite=options.overwrite, progress=not options.quiet, sample_prompts=options.sample_prompts)
     print(f"{experiment.corpus}\nBest validation loss {experiment.log()['val_loss'].min():.4f} nats per token on fixed "
           f"windows. In {experiment.folder.path}: log.csv, best and last checkpoint.\n"
           f"To measure it: python -m gptcore evaluate {experiment.folder.path}\n"
@@ -254,8 +257,8 @@ def tokenize(options: argparse.Namespace) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    """Sizes of presets count their own vocabulary; train replaces it by the tokenizer's. With small models a card mostly waits
-for its orders: the published runs of such models reached 1 to 10 % of its peak."""
+    """Sizes of presets count their own vocabulary; train replaces it by the tokenizer's. With small models a card mostly
+waits for its orders: the published runs of such models reached 1 to 10 % of its peak."""
     if options.preset:
         print(planning.details(options.preset, options.batch_size, options.utilisation))
         return

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from gptcore import corpora, plots
 from gptcore.batches import Batches
-from gptcore.checkpoint import load_checkpoint
+from gptcore.checkpoint import Checkpoint, State, load_checkpoint
 from gptcore.corpora import Corpus
 from gptcore.device import Device, choose_device
 from gptcore.diagnostics import firing_rates, record, unit_kinds
@@ -22,6 +23,7 @@ from gptcore.gpt import GPT, GPTConfig, load_weights
 from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder, worth_by_kind
 from gptcore.playhouse import Verdict, judge
 from gptcore.runs import RunFolder
+from gptcore.samples import SAMPLES, read_samples, write_samples
 from gptcore.sampling import sample_text
 from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, encode_document, load_tokenizer
@@ -53,6 +55,7 @@ class Experiment:
     folder: RunFolder
     corpus: Corpus
     tokenizer: Tokenizer
+    sample_prompts: tuple[str, ...] = ()  # what the model continues whenever it has been evaluated
 
     @classmethod
     def open(cls, folder: str | Path) -> "Experiment":
@@ -64,13 +67,14 @@ class Experiment:
         try:
             settings = json.loads(about.read_text(encoding="utf-8"))
             name, expected = settings["corpus"], settings["validation_sha256"]
+            prompts = tuple(settings.get("sample_prompts", ()))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{about} is damaged ({error!r}); bring back a copy of it, or train anew") from None
         corpus = corpora.load(name)
         if corpus.validation_hash != expected:
             raise ValueError(f"the validation text of {name} had the hash {expected} when the run began and has "
                              f"{corpus.validation_hash} now; bring the old text back, or train anew")
-        return cls(run, corpus, load_tokenizer(run.path / "tokenizer.json"))
+        return cls(run, corpus, load_tokenizer(run.path / "tokenizer.json"), prompts)
 
     @cached_property
     def train_documents(self) -> list[np.ndarray]:
@@ -101,7 +105,22 @@ class Experiment:
         """Train to the end, from the beginning or from the last checkpoint."""
         train(model, self.train_documents, self.validation_documents, config, self.folder.path,
               device=device or choose_device(), resume=resume, overwrite=True, progress=progress,
-              bytes_per_token=self.bytes_per_token)
+              bytes_per_token=self.bytes_per_token, after_evaluation=self.sample if self.sample_prompts else None)
+
+    def sample(self, model: GPT, state: State) -> None:
+        """Let the model continue the prompts of the run, into samples.csv."""
+        with self.folder.saving():
+            write_samples(self.folder.path / SAMPLES, state.step, model, self.tokenizer, self.sample_prompts)
+
+    def catch_up(self, model: GPT, checkpoint: Checkpoint, config: TrainConfig) -> None:
+        """Write the samples that a run lacks because it was killed between its checkpoint and them."""
+        step = checkpoint.state.step
+        evaluated = step > 0 and (step % config.eval_every == 0 or step == config.steps)
+        written = [row["step"] for row in read_samples(self.folder.path / SAMPLES)]
+        if self.sample_prompts and evaluated and step not in written:
+            model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in checkpoint.tensors.items()
+                                   if name.startswith("model.")})
+            self.sample(model, checkpoint.state)
 
 
 def start(
@@ -114,21 +133,30 @@ def start(
     device: Device | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    sample_prompts: Sequence[str] = (),
 ) -> Experiment:
-    """Train a new model from a corpus into a folder. Its vocabulary is the tokenizer's, whatever `model` says."""
+    """Train a new model from a corpus into a folder. Its vocabulary is the tokenizer's, whatever `model` says.
+
+    At each evaluation it continues each of the `sample_prompts`, the empty one from the start of a document: samples.csv.
+    """
     text = corpora.load(corpus)
     run = RunFolder(folder)
     run.refuse_if_used(overwrite)  # at once, and nothing is removed before all that can be refused has been looked at
     if Path(corpus).exists() and corpus not in corpora.KNOWN:
         corpus = str(Path(corpus).resolve())  # to be found again from another folder
-    experiment = Experiment(run, text, make_tokenizer(tokenizer, text, progress))
+    experiment = Experiment(run, text, make_tokenizer(tokenizer, text, progress), tuple(sample_prompts))
+    for prompt in sample_prompts:
+        experiment.tokenizer.encode(prompt)  # what cannot be encoded is refused here
     model = dataclasses.replace(model, vocab_size=experiment.tokenizer.vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         gpt = GPT(model)
+    run.sweep()
     run.empty(overwrite)
+    (run.path / SAMPLES).unlink(missing_ok=True)
     experiment.tokenizer.save(run.path / "tokenizer.json")
-    about = {"corpus": corpus, "validation_sha256": text.validation_hash, "tokenizer": tokenizer}
+    about = {"corpus": corpus, "validation_sha256": text.validation_hash, "tokenizer": tokenizer,
+             "sample_prompts": list(sample_prompts)}
     with atomic_write(run.path / "experiment.json") as temporary:
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     experiment.fit(gpt, config, device, resume=False, progress=progress)
@@ -140,8 +168,10 @@ def resume(folder: str | Path, *, device: Device | None = None, progress: bool =
     experiment = Experiment.open(folder)
     if not experiment.folder.last.exists():
         raise ValueError(f"{experiment.folder.path} was stopped before its first checkpoint; start it anew with --overwrite")
-    settings = load_checkpoint(experiment.folder.last).settings
+    checkpoint = load_checkpoint(experiment.folder.last)
+    settings = checkpoint.settings
     model, config = GPT(GPTConfig.from_dict(settings["model"])), TrainConfig.from_dict(settings["train"])
+    experiment.catch_up(model, checkpoint, config)
     experiment.fit(model, config, device, resume=True, progress=progress)
     return experiment
 
