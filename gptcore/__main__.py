@@ -1,8 +1,9 @@
-"""The command line: python -m gptcore run, train, sample, tokenize, evaluate, inspect, info. Each has its own --help."""
+"""The command line: python -m gptcore run, train, sample, tokenize, evaluate, inspect, monitor, info. Each has a --help."""
 
 import argparse
 import dataclasses
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from gptcore.device import choose_device, environment_report, set_threads
 from gptcore.experiment import Experiment, make_tokenizer, report, resume, start
 from gptcore.experiment import inspect as look_inside
 from gptcore.gpt import PRESETS, count_parameters
+from gptcore.monitor import follow
 from gptcore.runs import RunFolder
 from gptcore.sampling import sample_text
 from gptcore.schedule import OPTIMIZERS, SCHEDULES, TrainConfig
@@ -109,11 +111,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--resume", type=Path, metavar="RUN",
                      help="continue the run in this folder, with its own settings; other options of training are ignored")
     sub.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
-    group = sub.add_argument_group("the model, where it differs from the preset")
-    for name, text in MODEL_HELP.items():
     sub.add_argument("--sample-prompt", action="append", default=[], metavar="TEXT", dest="sample_prompts",
                      help="let the model continue this at every evaluation, into samples.csv; the empty text is the start "
                           "of a document; may be given several times")
+    group = sub.add_argument_group("the model, where it differs from the preset")
+    for name, text in MODEL_HELP.items():
         if name == "activation":
             group.add_argument("--activation", choices=("gelu", "relu"), help=text)
         else:
@@ -155,6 +157,11 @@ def parser() -> argparse.ArgumentParser:
     sub = command(inspect, "inspect", "look inside a trained model: activations, gradients, dead units", bars=False)
     sub.add_argument("run", type=Path, help="a run folder")
     sub.add_argument("--figures", type=Path, metavar="FOLDER", help="where the figures go (figures in the run folder)")
+
+    sub = command(monitor, "monitor", "watch a run while it trains, from another terminal", device=False, bars=False)
+    sub.add_argument("run", type=Path, help="a run folder")
+    sub.add_argument("--every", type=float, default=10, metavar="SECONDS", help="how often to look (10)")
+    sub.add_argument("--once", action="store_true", help="look once and end")
 
     sub = command(info, "info", "show the machine, the presets, what training them takes, and the corpora", bars=False)
     sub.add_argument("preset", nargs="?", choices=PRESETS, help="parameters, operations, memory and time of this one")
@@ -219,6 +226,13 @@ def inspect(options: argparse.Namespace) -> None:
     """What the tables and figures say is built and explained in notebooks/06_diagnostics.ipynb."""
     found = look_inside(Experiment.open(options.run), figures=options.figures, device=announce(options))
     print(f"\n{found}\n\nfigures     " + ", ".join(map(str, found.figures)))
+
+
+def monitor(options: argparse.Namespace) -> None:
+    """A line for each row of the log, and monitor.png in the run folder; ends with the run or by Ctrl-C, which the run does
+not notice. In a notebook: gptcore.monitor.watch."""
+    with suppress(KeyboardInterrupt):
+        follow(options.run, every=options.every, once=options.once)
 
 
 def conclude(experiment: Experiment, options: argparse.Namespace, device) -> None:

@@ -1,5 +1,6 @@
 """Every figure of the course, in one style: the finding in the title, few colours, the floor or the baseline drawn in."""
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,11 @@ from matplotlib.patches import Rectangle
 
 from gptcore.files import atomic_write
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "beside_healthy", "bytes_and_bits", "canvas", "character_map",
-           "curves", "entropy_dots", "firing_curves", "gap_bars", "heat_map", "kind_dots", "ladder_bars", "layer_histograms",
-           "live", "loss_curves", "memory_bars", "next_character_bars", "number_bits", "parameter_curves", "reading", "save",
-           "show", "shown_and_paid", "spread_labels", "stream_curves", "surprisal_text", "token_text",
-           "train_and_validation", "visible"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "beside_healthy", "bytes_and_bits", "canvas",
+           "character_map", "curves", "entropy_dots", "firing_curves", "gap_bars", "heat_map", "kind_dots",
+           "ladder_bars", "layer_histograms", "live", "loss_curves", "memory_bars", "next_character_bars",
+           "number_bits", "parameter_curves", "reading", "run_panels", "save", "show", "shown_and_paid",
+           "spread_labels", "stream_curves", "surprisal_text", "token_text", "train_and_validation", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -291,11 +292,8 @@ def loss_curves(log: pd.DataFrame, bytes_per_token: float, floor: float | None =
     if floor is not None:
         title += f", {100 * (best / floor - 1):.0f} % above the floor"
     with canvas(title) as (figure, axes):
+        draw_losses(axes, log, to_bits)
         seen = log.dropna(subset="train_loss")
-        axes.plot(seen["step"], seen["train_loss"] * to_bits, color=ORANGE)
-        axes.plot(log["step"], log["val_loss"] * to_bits, color=BLUE)
-        axes.fill_between(log["step"], (log["val_loss"] - 2 * log["val_error"]) * to_bits,
-                          (log["val_loss"] + 2 * log["val_error"]) * to_bits, color=BLUE, alpha=0.15, linewidth=0)
         if len(seen):
             last = seen.iloc[-1]
             above = "validation" if last["val_loss"] >= last["train_loss"] else "training"
@@ -305,9 +303,60 @@ def loss_curves(log: pd.DataFrame, bytes_per_token: float, floor: float | None =
         if floor is not None:
             draw_floor(axes, floor)
         axes.set(xlabel="step", ylabel="bits per byte, on fixed windows", xlim=(0, None))
+    return figure
+
+
+def draw_losses(axes: Axes, log: pd.DataFrame, scale: float) -> None:
+    """Draw both losses of a log times `scale`, on a logarithmic axis, with a band of two standard errors."""
+    seen = log.dropna(subset="train_loss")
+    axes.plot(seen["step"], seen["train_loss"] * scale, color=ORANGE)
+    axes.plot(log["step"], log["val_loss"] * scale, color=BLUE)
+    axes.fill_between(log["step"], (log["val_loss"] - 2 * log["val_error"]) * scale,
+                      (log["val_loss"] + 2 * log["val_error"]) * scale, color=BLUE, alpha=0.15, linewidth=0)
+    if len(log) > 1:  # for a single number a logarithmic axis finds no ticks
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:.3g}")
         axes.yaxis.set_minor_formatter("{x:.2g}")
+
+
+def loss_unit(bytes_per_token: float | None) -> tuple[float, str]:
+    """What to multiply the losses of a log by, and what comes out: bits per byte, where that can be known."""
+    return (1 / math.log(2) / bytes_per_token, "bits per byte") if bytes_per_token else (1.0, "nats per token")
+
+
+def run_panels(log: pd.DataFrame, title: str, steps: int, bytes_per_token: float | None = None,
+               floor: float | None = None) -> Figure:
+    """Draw the log of a run of `steps` steps, ended or not: the losses, and beside them rate, gradient norm and speed.
+
+    In bits per byte where `bytes_per_token` is given, else in nats per token.
+    """
+    scale, unit = loss_unit(bytes_per_token)
+    small = {"learning_rate": "learning rate", "grad_norm": "gradient norm", "tokens_per_second": "tokens per second"}
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplot_mosaic([["loss", name] for name in small], figsize=(10, 5), sharex=True,
+                                            width_ratios=(3, 2))
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13)
+        loss = panels.pop("loss")
+        draw_losses(loss, log, scale)
+        if len(log) < 9:  # a single point would make no line
+            for line in loss.lines:
+                line.set(marker="o", markersize=4)
+        loss.yaxis.set_visible(len(log) > 0)
+        for y, name, colour in ((0.98, "validation", BLUE), (0.92, "training", ORANGE)):
+            loss.text(0.98, y, name, color=colour, transform=loss.transAxes, ha="right", va="top")
+        if floor is not None:
+            draw_floor(loss, floor)
+        loss.set(xlabel="step", ylabel=f"{unit}, on fixed windows", xlim=(0, steps))
+        for name, axes in panels.items():
+            seen = log.dropna(subset=name)
+            axes.plot(seen["step"], seen[name], color=GREY, marker="o", markersize=3, linewidth=1.5)
+            axes.set_title(small[name], fontsize=11, pad=4)
+            axes.set_ylim(0, 1.1 * seen[name].max() if len(seen) else 1)
+            axes.yaxis.set_visible(len(seen) > 0)
+            axes.locator_params(axis="x", nbins=5)
+        axes.set_xlabel("step")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_major_formatter("{x:,.0f}")  # shared by all
     return figure
 
 
