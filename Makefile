@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help run test test-portable test-colab lint notebooks exercises address lab corpus clean
-.PHONY: context sweep pretrained sizes shakespeare bugs quantized
+.PHONY: context sweep pretrained sizes scaling shakespeare bugs quantized
 
 help:  ## show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ pretrained: $(VENV)/installed  ## train the model of data/pretrained anew (about
 
 sizes: $(VENV)/installed  ## train smaller models beside it, for data/judged.csv (a quarter of an hour)
 	@$(BIN) -m tools.pretrained sizes
+
+scaling: $(VENV)/installed  ## train six widths of GPT for data/scaling.csv (half an hour; stop and go on as you like)
+	@OMP_NUM_THREADS=1 $(BIN) -m tools.scaling
 
 shakespeare: $(VENV)/installed  ## train the published model on Tiny Shakespeare for 500 steps (an hour; stop and go on as you like)
 	@$(BIN) -m tools.shakespeare
