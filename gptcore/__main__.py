@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 
 from gptcore import corpora, planning
-from gptcore.device import choose_device, environment_report, set_threads
+from gptcore.device import Device, choose_device, environment_report, set_threads
+from gptcore.distributed import Elsewhere, Lost, Processes
 from gptcore.experiment import Experiment, make_tokenizer, report, resume, start
 from gptcore.experiment import inspect as look_inside
 from gptcore.gpt import PRESETS, count_parameters
 from gptcore.monitor import follow
 from gptcore.runs import RunFolder
 from gptcore.sampling import sample_text
-from gptcore.schedule import OPTIMIZERS, SCHEDULES, TrainConfig
+from gptcore.schedule import OPTIMIZERS, SCHEDULES, SWITCHES, TrainConfig
 from gptcore.training import Diverged, Interrupted
 
 RUN = Path("runs/playhouse")
@@ -53,18 +54,23 @@ TRAIN_HELP = {
     "eval_every": "steps between evaluations",
     "eval_windows": "validation windows of an evaluation",
     "seed": "the same seed, machine and threads train the same model",
+    "compile": "let torch.compile make kernels for the model: a minute at the start, then faster on a GPU",
+    "recompute": "compute activations twice instead of keeping them: less memory, more time",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when it went well, 1 after an error it could name, 130 after Ctrl-C."""
-    options = parser().parse_args(arguments)
+    options, processes = parser().parse_args(arguments), Processes.started()
     try:
+        if processes.count > 1 and options.command is not train:
+            raise ValueError("torchrun started several processes, and only train shares its work among them")
         if options.threads is not None:
             set_threads(options.threads)
         options.command(options)
     except Interrupted as interrupted:
-        print(f"\n{interrupted}", file=sys.stderr)
+        if processes.first:
+            print(f"\n{interrupted}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
@@ -72,8 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has read enough
         sys.stderr.close()
         return 0
-    except (ValueError, OSError, Diverged) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError, Diverged, Lost) as error:
+        if processes.first or not isinstance(error, Diverged):  # which meets all alike
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    except Elsewhere:
         return 1
     return 0
 
@@ -109,7 +118,8 @@ def parser() -> argparse.ArgumentParser:
                      help=f"characters, bpe:SIZE or the path of a saved one ({DEFAULTS['tokenizer']})")
     sub.add_argument("--preset", choices=PRESETS, default=DEFAULTS["preset"], help=f"the model ({DEFAULTS['preset']})")
     sub.add_argument("--resume", type=Path, metavar="RUN",
-                     help="continue the run in this folder, with its own settings; other options of training are ignored")
+                     help="continue the run in this folder, with its own settings; of other options of training only "
+                     f"{' and '.join(map(flag, SWITCHES))} count")
     sub.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     sub.add_argument("--sample-prompt", action="append", default=[], metavar="TEXT", dest="sample_prompts",
                      help="let the model continue this at every evaluation, into samples.csv; the empty text is the start "
@@ -126,6 +136,8 @@ def parser() -> argparse.ArgumentParser:
         default, text = getattr(TRAIN, field.name), TRAIN_HELP[field.name]
         if choices := {"schedule": SCHEDULES, "optimizer": OPTIMIZERS}.get(field.name):
             group.add_argument(flag(field.name), choices=choices, default=default, help=f"{text} ({default})")
+        elif field.name in SWITCHES:
+            group.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=text)
         elif field.name == "betas":
             group.add_argument("--betas", type=float, nargs=2, default=default, metavar="FLOAT", help=f"{text} {default}")
         elif field.name in ("warmup", "min_learning_rate"):
@@ -198,23 +210,36 @@ def train(options: argparse.Namespace) -> None:
     """Examples:
       python -m gptcore train --corpus my_text.txt --out runs/mine
       python -m gptcore train --corpus tinyshakespeare --tokenizer characters --steps 2000
-      python -m gptcore train --resume runs/mine"""
-    device = announce(options)
+      python -m gptcore train --resume runs/mine
+      torchrun --nproc-per-node 2 -m gptcore train --accumulation 2 --batch-size 8"""
+    processes = Processes.started()
+    device = processes.choose_device(options.device, options.precision)
+    with processes.joined(device):
+        if processes.first:
+            print(f"on {device}" + (f"; {processes.count} processes" if processes.count > 1 else ""), flush=True)
+        experiment = train_together(options, device, processes)
+    if processes.first:
+        print(f"{experiment.corpus}\nBest validation loss {experiment.log()['val_loss'].min():.4f} nats per token on fixed "
+              f"windows. In {experiment.folder.path}: log.csv, best and last checkpoint.\n"
+              f"To measure it: python -m gptcore evaluate {experiment.folder.path}\n"
+              f"To read it:    python -m gptcore sample {experiment.folder.path}")
+
+
+def train_together(options: argparse.Namespace, device: Device, processes: Processes) -> Experiment:
+    """Begin a run or go on with one, as the options say."""
+    how = {"device": device, "processes": processes, "progress": not options.quiet}
+    switches = {name: getattr(options, name) for name in SWITCHES if getattr(options, name) is not None}
     if options.resume:
-        experiment = resume(options.resume, device=device, progress=not options.quiet)
-    else:
-        changed = {name: getattr(options, name) for name in MODEL_HELP if getattr(options, name) is not None}
-        model = dataclasses.replace(PRESETS[options.preset], **changed)
-        fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)}
-        fields["warmup"] = default_warmup(options.steps) if options.warmup is None else options.warmup
-        path = Path(options.corpus).resolve()
-        out = options.out or Path("runs") / (path.stem if path.is_file() else path.name)
-        experiment = start(out, options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields), device=device,
-                           overwrite=options.overwrite, progress=not options.quiet, sample_prompts=options.sample_prompts)
-    print(f"{experiment.corpus}\nBest validation loss {experiment.log()['val_loss'].min():.4f} nats per token on fixed "
-          f"windows. In {experiment.folder.path}: log.csv, best and last checkpoint.\n"
-          f"To measure it: python -m gptcore evaluate {experiment.folder.path}\n"
-          f"To read it:    python -m gptcore sample {experiment.folder.path}")
+        return resume(options.resume, **how, **switches)
+    changed = {name: getattr(options, name) for name in MODEL_HELP if getattr(options, name) is not None}
+    model = dataclasses.replace(PRESETS[options.preset], **changed)
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)
+              if field.name not in SWITCHES} | switches
+    fields["warmup"] = default_warmup(options.steps) if options.warmup is None else options.warmup
+    path = Path(options.corpus).resolve()
+    out = options.out or Path("runs") / (path.stem if path.is_file() else path.name)
+    return start(out, options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields),
+                 overwrite=options.overwrite, sample_prompts=options.sample_prompts, **how)
 
 
 def evaluate(options: argparse.Namespace) -> None:

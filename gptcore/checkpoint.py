@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gptcore.files import atomic_write
-from gptcore.schedule import TrainConfig
+from gptcore.schedule import SWITCHES, TrainConfig
 
 __all__ = ["Checkpoint", "State", "load_checkpoint", "save_checkpoint"]
 
@@ -71,21 +71,25 @@ class Checkpoint:
         owner = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
         for key, tensor in parts["optimizer"].items():
             name, slot = key.rsplit(".", 1)
-            # AdamW keeps its step count on the CPU, whatever the device.
             parameter = parameters[name]
-            owner[parameter].state[parameter][slot] = tensor if slot == "step" else tensor.to(parameter.device)
+            optimizer = owner[parameter]
+            # AdamW keeps its step count on the CPU, whatever the device, unless it is fused.
+            stays = slot == "step" and not optimizer.defaults.get("fused")
+            optimizer.state[parameter][slot] = tensor if stays else tensor.to(parameter.device)
         torch.set_rng_state(parts["random"]["cpu"])
         place = next(model.parameters()).device
         if place.type == "cuda" and "cuda" in parts["random"]:
             torch.cuda.set_rng_state(parts["random"]["cuda"], place)
 
     def refuse_changes(self, settings: dict[str, dict]) -> None:
-        """Raise ValueError naming each setting that changed; only `steps` may, and not under a cosine."""
+        """Raise ValueError naming each setting that changed; SWITCHES may, and `steps`, but not under a cosine."""
         old, new = ({(part, name): value for part, fields in whole.items() for name, value in fields.items()}
                     for whole in (self.settings, settings))
         steps, schedule = settings["train"]["steps"], settings["train"]["schedule"]
         if schedule != "cosine" and steps >= self.state.step:
             old["train", "steps"] = steps
+        for name in SWITCHES:
+            old["train", name] = new.get(("train", name))
         changed = [f"{part} {name} was {old.get((part, name))} and is now {new.get((part, name))}"
                    for part, name in sorted(old.keys() | new.keys()) if old.get((part, name)) != new.get((part, name))]
         if changed:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from gptcore.batches import IGNORE, Windows, validation_windows
 from gptcore.device import Device
+from gptcore.distributed import Processes
 from gptcore.gpt import evaluating
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "byte_nats",
     "cross_entropy",
     "paired_difference",
+    "shared_window_loss",
     "token_nats",
     "window_loss",
 ]
@@ -134,10 +136,19 @@ def window_loss(
     model: nn.Module, windows: Windows, batch_size: int = 32, device: Device | None = None
 ) -> tuple[float, float]:
     """Return the mean nats per token over fixed windows, and its standard error over these windows."""
-    nats = _nats_by_position(model, windows, batch_size, device)
-    spans = zip(windows.begin + 1 + windows.skip, windows.begin + 1 + windows.length)
-    sums = np.array([nats[start:end].sum() for start, end in spans])
-    return _ratio(sums, windows.length - windows.skip)
+    return _ratio(_nats_by_window(model, windows, batch_size, device), windows.length - windows.skip)
+
+
+def shared_window_loss(
+    model: nn.Module, windows: Windows, processes: Processes, batch_size: int = 32, device: Device | None = None
+) -> tuple[float, float]:
+    """Return `window_loss`, each process reading its share of the windows; all get the same two numbers."""
+    mine = np.array(processes.share(len(windows)), dtype=int)
+    nats = np.zeros(len(windows))
+    if len(mine):
+        part = Windows(windows.ids, windows.begin[mine], windows.length[mine], windows.skip[mine])
+        nats[mine] = _nats_by_window(model, part, batch_size, device)
+    return _ratio(processes.sum(torch.from_numpy(nats)).numpy(), windows.length - windows.skip)
 
 
 @dataclass(frozen=True)
@@ -195,6 +206,15 @@ def _ratio(y: Float[np.ndarray, "n"], x: Int[np.ndarray, "n"]) -> tuple[float, f
     with np.errstate(invalid="ignore"):  # an impossible text has infinite nats: its error is nan
         error = math.sqrt(len(x) / (len(x) - 1) * np.square(y - ratio * x).sum()) / x.sum()
     return float(ratio), float(error)
+
+
+def _nats_by_window(
+    model: nn.Module, windows: Windows, batch_size: int, device: Device | None
+) -> Float[np.ndarray, "W"]:
+    """Return the nats of all targets of each window."""
+    nats = _nats_by_position(model, windows, batch_size, device)
+    spans = zip(windows.begin + 1 + windows.skip, windows.begin + 1 + windows.length)
+    return np.array([nats[start:end].sum() for start, end in spans])
 
 
 def _nats_by_position(

@@ -17,6 +17,7 @@ from gptcore.checkpoint import Checkpoint, State, load_checkpoint
 from gptcore.corpora import Corpus
 from gptcore.device import Device, choose_device
 from gptcore.diagnostics import firing_rates, record, unit_kinds
+from gptcore.distributed import ALONE, Processes
 from gptcore.evaluation import bits_per_byte, byte_nats
 from gptcore.files import atomic_write
 from gptcore.gpt import GPT, GPTConfig, load_weights
@@ -101,11 +102,13 @@ class Experiment:
             raise ValueError(f"{self.folder.path} has no weights yet; to train: {self.folder.how_to_resume}")
         return load_weights(self.folder.best)
 
-    def fit(self, model: GPT, config: TrainConfig, device: Device | None, resume: bool, progress: bool) -> None:
+    def fit(self, model: GPT, config: TrainConfig, device: Device | None, processes: Processes, resume: bool,
+            progress: bool) -> None:
         """Train to the end, from the beginning or from the last checkpoint."""
         train(model, self.train_documents, self.validation_documents, config, self.folder.path,
-              device=device or choose_device(), resume=resume, overwrite=True, progress=progress,
-              bytes_per_token=self.bytes_per_token, after_evaluation=self.sample if self.sample_prompts else None)
+              device=device or choose_device(), processes=processes, resume=resume, overwrite=True, progress=progress,
+              bytes_per_token=self.bytes_per_token,
+              after_evaluation=self.sample if self.sample_prompts and processes.first else None)
 
     def sample(self, model: GPT, state: State) -> None:
         """Let the model continue the prompts of the run, into samples.csv."""
@@ -131,6 +134,7 @@ def start(
     config: TrainConfig,
     *,
     device: Device | None = None,
+    processes: Processes = ALONE,
     overwrite: bool = False,
     progress: bool = True,
     sample_prompts: Sequence[str] = (),
@@ -138,19 +142,35 @@ def start(
     """Train a new model from a corpus into a folder. Its vocabulary is the tokenizer's, whatever `model` says.
 
     At each evaluation it continues each of the `sample_prompts`, the empty one from the start of a document: samples.csv.
+    Of several processes the first prepares the folder, and the others read what lies there.
     """
+    def made() -> tuple[Experiment, GPT]:
+        processes.refuse_uneven(config.accumulation)
+        return prepare(folder, corpus, tokenizer, model, config.seed, overwrite, progress, tuple(sample_prompts))
+
+    if prepared := processes.on_first(made):
+        experiment, gpt = prepared
+    else:
+        experiment = Experiment.open(folder)
+        gpt = new_model(model, experiment.tokenizer, config.seed)
+    experiment.fit(gpt, config, device, processes, resume=False, progress=progress)
+    return experiment
+
+
+def prepare(
+    folder: str | Path, corpus: str, tokenizer: str, model: GPTConfig, seed: int, overwrite: bool, progress: bool,
+    sample_prompts: tuple[str, ...],
+) -> tuple[Experiment, GPT]:
+    """Make the folder of a new run, with its tokenizer, and the model."""
     text = corpora.load(corpus)
     run = RunFolder(folder)
     run.refuse_if_used(overwrite)  # at once, and nothing is removed before all that can be refused has been looked at
     if Path(corpus).exists() and corpus not in corpora.KNOWN:
         corpus = str(Path(corpus).resolve())  # to be found again from another folder
-    experiment = Experiment(run, text, make_tokenizer(tokenizer, text, progress), tuple(sample_prompts))
+    experiment = Experiment(run, text, make_tokenizer(tokenizer, text, progress), sample_prompts)
     for prompt in sample_prompts:
         experiment.tokenizer.encode(prompt)  # what cannot be encoded is refused here
-    model = dataclasses.replace(model, vocab_size=experiment.tokenizer.vocab_size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        gpt = GPT(model)
+    gpt = new_model(model, experiment.tokenizer, seed)
     run.sweep()
     run.empty(overwrite)
     (run.path / SAMPLES).unlink(missing_ok=True)
@@ -159,20 +179,36 @@ def start(
              "sample_prompts": list(sample_prompts)}
     with atomic_write(run.path / "experiment.json") as temporary:
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    experiment.fit(gpt, config, device, resume=False, progress=progress)
-    return experiment
+    return experiment, gpt
 
 
-def resume(folder: str | Path, *, device: Device | None = None, progress: bool = True) -> Experiment:
-    """Go on with the run in a folder, exactly; a run that had ended is left as it is."""
+def new_model(config: GPTConfig, tokenizer: Tokenizer, seed: int) -> GPT:
+    """Draw the weights of a model for the tokenizer's vocabulary."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GPT(dataclasses.replace(config, vocab_size=tokenizer.vocab_size))
+
+
+def resume(
+    folder: str | Path,
+    *,
+    device: Device | None = None,
+    processes: Processes = ALONE,
+    progress: bool = True,
+    **switches: bool,
+) -> Experiment:
+    """Go on with the run in a folder, exactly; a run that had ended is left as it is.
+
+    The settings are those in the folder; `switches`, of `schedule.SWITCHES`, may be given anew.
+    """
     experiment = Experiment.open(folder)
     if not experiment.folder.last.exists():
         raise ValueError(f"{experiment.folder.path} was stopped before its first checkpoint; start it anew with --overwrite")
     checkpoint = load_checkpoint(experiment.folder.last)
     settings = checkpoint.settings
-    model, config = GPT(GPTConfig.from_dict(settings["model"])), TrainConfig.from_dict(settings["train"])
-    experiment.catch_up(model, checkpoint, config)
-    experiment.fit(model, config, device, resume=True, progress=progress)
+    model, config = GPT(GPTConfig.from_dict(settings["model"])), TrainConfig.from_dict(settings["train"] | switches)
+    processes.on_first(lambda: experiment.catch_up(model, checkpoint, config))
+    experiment.fit(model, config, device, processes, resume=True, progress=progress)
     return experiment
 
 

@@ -1,7 +1,7 @@
 """The folder of a run: what lies where, and how it stays whole. Built by hand in notebooks/09_training_at_scale.ipynb.
 
     config.json       the settings, and the machine
-    log.csv           one row per evaluation
+    log.csv           one row per evaluation; step, tokens and skipped (fp16 steps left out) count from the beginning
     last.safetensors  all that is needed to go on (`checkpoint`)
     best.safetensors  the weights with the lowest validation loss (`gpt.load_weights`)
 """
@@ -20,7 +20,8 @@ from gptcore.files import atomic_write
 
 __all__ = ["COLUMNS", "RunFolder"]
 
-COLUMNS = ("step", "tokens", "train_loss", "val_loss", "val_error", "learning_rate", "grad_norm", "tokens_per_second")
+COLUMNS = ("step", "tokens", "train_loss", "val_loss", "val_error", "learning_rate", "grad_norm", "skipped",
+           "tokens_per_second")
 
 
 class RunFolder:
@@ -80,10 +81,12 @@ class RunFolder:
             os.fsync(file.fileno())  # the row before the checkpoint of its step, also on the disk
 
     def cut_log(self, step: int) -> None:
-        """Drop the rows after `step`, and a last line that was never finished."""
-        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else [",".join(COLUMNS) + "\n"]
-        whole = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= step]
-        self._write(self.log, "".join([*lines[:1], *whole]))
+        """Drop the rows after `step`, and a last line that was never finished; a log of older columns gets today's."""
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        whole = [line.rstrip("\n").split(",") for line in lines if line.endswith("\n")]
+        rows = [dict(zip(whole[0], row)) for row in whole[1:] if int(row[0]) <= step]
+        kept = [",".join(row.get(name, "") for name in COLUMNS) for row in rows]
+        self._write(self.log, "".join(f"{line}\n" for line in [",".join(COLUMNS), *kept]))
 
     @contextmanager
     def saving(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ __all__ = ["TrainConfig", "learning_rate"]
 
 SCHEDULES = ("cosine", "plateau", "constant")
 OPTIMIZERS = ("adamw", "muon")
+SWITCHES = ("compile", "recompute")  # they decide how a step is computed, not what: a resumed run may change them
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,9 @@ class TrainConfig:
     One step reads accumulation * batch_size windows. `warmup` counts steps; `min_learning_rate` None means a tenth of
     learning_rate. Under "plateau" the rate is multiplied by `factor` when more than `patience` evaluations in a row
     brought no better validation loss. `clip` bounds the gradient norm; 0 switches that off. Under "muon" the matrices of
-    the blocks are trained by Muon and the rest by AdamW, both at `learning_rate`; `betas` are AdamW's.
+    the blocks are trained by Muon and the rest by AdamW, both at `learning_rate`; `betas` are AdamW's. `compile` lets
+    torch.compile make kernels for the model, `recompute` keeps of each block its input alone and computes the rest anew in
+    the backward pass (activation checkpointing): less memory for about a third more time, and the same gradients.
 
     >>> TrainConfig(steps=50, warmup=100)
     Traceback (most recent call last):
@@ -40,6 +43,8 @@ class TrainConfig:
     eval_every: int = 100
     eval_windows: int = 200
     seed: int = 1
+    compile: bool = False
+    recompute: bool = False
 
     def __post_init__(self):
         least = {"steps": 1, "batch_size": 1, "accumulation": 1, "warmup": 0, "patience": 0, "eval_every": 1,

@@ -1,4 +1,7 @@
-"""One training loop for CPU and GPU, whose killed runs go on exactly. Built by hand in notebooks/05_gpt.ipynb."""
+"""One training loop for CPU and GPU, one process or several, whose killed runs go on exactly.
+
+Built by hand in notebooks/05_gpt.ipynb.
+"""
 
 import hashlib
 import math
@@ -6,7 +9,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,19 +19,21 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, Integer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 import gptcore
 from gptcore.batches import IGNORE, Batches, validation_windows
 from gptcore.checkpoint import State, load_checkpoint, save_checkpoint
 from gptcore.device import Device, choose_device, environment_report
-from gptcore.evaluation import cross_entropy, window_loss
+from gptcore.distributed import ALONE, Lost, Processes
+from gptcore.evaluation import cross_entropy, shared_window_loss
 from gptcore.gpt import GPT, plain_name, save_weights
 from gptcore.runs import RunFolder
 from gptcore.schedule import TrainConfig, learning_rate
 
 __all__ = ["Diverged", "Interrupted", "TrainConfig", "accumulate_gradients", "decay_groups", "learning_rate",
-           "make_optimizers", "train"]
+           "make_optimizers", "recomputing", "train"]
 
 MOST_SKIPPED = 25  # fp16 steps in a row: the scale has fallen from 65,536 to 0.002, so it is not what is wrong
 Documents = Sequence[Integer[np.ndarray, "_"]]
@@ -34,7 +41,7 @@ MicroBatches = Sequence[tuple[Int64[Tensor, "_ _"], Int64[Tensor, "_ _"]]]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after the step was finished and the checkpoint written."""
+    """Ctrl-C or SIGTERM, after the step was finished and the checkpoint written."""
 
 
 class Diverged(RuntimeError):
@@ -49,6 +56,7 @@ def train(
     run_folder: str | Path,
     *,
     device: Device | None = None,
+    processes: Processes = ALONE,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -60,24 +68,33 @@ def train(
     With `resume` the run in that folder goes on as if it had never stopped: on the same machine, device and number of
     threads it ends with the same weights bit for bit and the same log but for tokens_per_second. Where nothing was
     saved yet it starts from the beginning, so give it the model it began with. Settings and texts must be the old ones;
-    only `steps` may change, and not under "cosine", whose curve depends on it.
+    only `steps` may change, and not under "cosine", whose curve depends on it. So may what changes nothing but rounding
+    (and dropout): `compile`, `recompute`, device and number format, and the number of processes.
+
+    Several `processes` share a step's micro-batches, which must split evenly: the same windows, so the same run as one
+    process makes, up to rounding. Process 0 alone writes; each gets the same State.
 
     `bytes_per_token` puts bits per byte into the progress bar; `after_evaluation(model, state)` is called whenever the
     model has been evaluated, say to keep its weights. torch's random state is left as it was found. Raises
     FileExistsError for a folder with a run in it (unless resume or overwrite), ValueError for changed settings or a
-    damaged checkpoint, Diverged, Interrupted after Ctrl-C (a second one stops at once), OSError when the disk is full.
+    damaged checkpoint, Diverged, Interrupted after Ctrl-C or SIGTERM (a second one stops at once), Lost when another
+    process is gone, OSError when the disk is full.
     """
-    run = Run(model, train_documents, validation_documents, config, RunFolder(run_folder), device or choose_device())
+    run = Run(model, train_documents, validation_documents, config, RunFolder(run_folder), device or choose_device(),
+              processes)
     place = run.device.device
-    with torch.random.fork_rng([place] if place.type == "cuda" else []), CtrlC() as ctrl_c:
+    switches = recomputing(model.blocks) if config.recompute else nullcontext()
+    with torch.random.fork_rng([place] if place.type == "cuda" else []), StopSignals(patient=processes.count > 1) as stop, \
+            run.explaining(), switches:
         if not (resume and run.restore()):
             run.begin(overwrite=overwrite or resume)
-        with tqdm(total=config.steps, initial=run.state.step, unit="step", disable=not progress) as bar:
+        shown = progress and processes.first
+        with tqdm(total=config.steps, initial=run.state.step, unit="step", disable=not shown) as bar:
             while run.state.step < config.steps:
-                if ctrl_c.pressed:
+                if processes.any(bool(stop.came)):  # asked together, so that all stop after the same step
                     run.save()
-                    raise Interrupted(f"stopped by Ctrl-C after step {run.state.step} of {config.steps}, and saved. To "
-                                      f"go on: {run.folder.how_to_resume}")
+                    raise Interrupted(f"stopped by {stop.came or 'another process'} after step {run.state.step} of "
+                                      f"{config.steps}, and saved. To go on: {run.folder.how_to_resume}")
                 loss = run.step()
                 bits = f", {loss / math.log(2) / bytes_per_token:.3f} bits per byte" if bytes_per_token else ""
                 bar.set_postfix_str(f"loss {loss:.3f}{bits}, {run.speed:,.0f} tokens/s", refresh=False)
@@ -90,22 +107,45 @@ def train(
 
 
 def accumulate_gradients(
-    model: nn.Module, micro_batches: MicroBatches, device: Device, scaler: torch.amp.GradScaler | None = None
+    model: nn.Module,
+    micro_batches: MicroBatches,
+    device: Device,
+    scaler: torch.amp.GradScaler | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[Float[Tensor, ""], int]:
     """Add to .grad the gradient of the mean loss over all targets of the micro-batches; return both loss and count.
 
     One mean over all targets, as if they were one batch: a mean of the micro-batches' means would give a target more
-    weight where padding leaves few beside it.
+    weight where padding leaves few beside it. Several processes, each with its own micro-batches and a model from
+    `Processes.wrap`, get the gradient, loss and count of all, and add up their gradients once, after the last of them.
     """
-    count = sum(int((targets != IGNORE).sum()) for _, targets in micro_batches)
+    count = int(processes.sum(sum((targets != IGNORE).sum() for _, targets in micro_batches)))
     losses = []
-    for inputs, targets in micro_batches:
-        with device.autocast():
-            logits = model(inputs.to(device.device))
-        loss = cross_entropy(logits, targets.to(device.device)).sum() / count
-        (scaler.scale(loss) if scaler else loss).backward()
+    for number, (inputs, targets) in enumerate(micro_batches, start=1):
+        with model.no_sync() if processes.count > 1 and number < len(micro_batches) else nullcontext():
+            with device.autocast():
+                logits = model(inputs.to(device.device))
+            loss = cross_entropy(logits, targets.to(device.device)).sum() / count
+            # DistributedDataParallel takes the mean over the processes, and a sum is wanted.
+            scaled = loss * processes.count
+            (scaler.scale(scaled) if scaler else scaled).backward()
         losses.append(loss.detach())
-    return torch.stack(losses).sum(), count
+    return processes.sum(torch.stack(losses).sum()), count
+
+
+@contextmanager
+def recomputing(blocks: nn.ModuleList) -> Iterator[None]:
+    """Let each block keep its input alone for the backward pass, which computes the rest once more (inside a `with`).
+
+    Dropout falls as it fell the first time: each block's random state is kept, too.
+    """
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # the instance's, over its class's
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
 
 
 def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -123,7 +163,9 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.O
         matrices = [p for name, p in model.named_parameters() if plain_name(name).startswith("blocks.") and p.dim() == 2]
         muon = [torch.optim.Muon(matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")]
         groups[0]["params"] = [p for p in groups[0]["params"] if not any(p is matrix for matrix in matrices)]
-    return [torch.optim.AdamW(groups, betas=config.betas), *muon]
+    # On a GPU one kernel moves all parameters; on a CPU, where a step's time goes elsewhere, results stay as they were.
+    fused = all(p.is_cuda for p in model.parameters())
+    return [torch.optim.AdamW(groups, betas=config.betas, fused=fused or None), *muon]
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -141,8 +183,12 @@ class Run:
     """A run between two steps: what `train` moves forward."""
 
     def __init__(self, model: GPT, train_documents: Documents, validation_documents: Documents, config: TrainConfig,
-                 folder: RunFolder, device: Device):
+                 folder: RunFolder, device: Device, processes: Processes = ALONE):
+        processes.refuse_uneven(config.accumulation)
         self.model, self.config, self.folder, self.device = model.to(device.device), config, folder, device
+        self.processes, self.learner = processes, processes.wrap(self.model)  # the second is what steps pass through
+        if config.compile:
+            self.learner = torch.compile(self.learner)
         block_size = model.config.block_size
         self.batches = Batches(train_documents, block_size, config.batch_size, config.seed)
         self.windows = validation_windows(validation_documents, block_size).thin(config.eval_windows)
@@ -160,7 +206,7 @@ class Run:
 
     def begin(self, overwrite: bool) -> None:
         """Start from the beginning, with the evaluation of step 0."""
-        self.folder.empty(overwrite)
+        self.processes.on_first(lambda: self.folder.empty(overwrite))
         self.write_config()
         torch.manual_seed(self.config.seed)
         self.model.train()
@@ -168,9 +214,9 @@ class Run:
 
     def restore(self) -> bool:
         """Go back to the last checkpoint and cut the log to it; return False when there is none."""
-        self.folder.sweep()
-        if not self.folder.last.exists():
-            self.folder.refuse_without_checkpoint()
+        self.processes.on_first(self.folder.sweep)
+        if not self.processes.any(self.folder.last.exists()):  # asked together, before process 0 may write one
+            self.processes.on_first(self.folder.refuse_without_checkpoint)
             return False
         checkpoint = load_checkpoint(self.folder.last)
         checkpoint.refuse_changes(self.settings)
@@ -178,7 +224,7 @@ class Run:
         self.state = checkpoint.state
         if self.scaler.is_enabled() and self.state.scaler:
             self.scaler.load_state_dict(self.state.scaler)
-        self.folder.cut_log(self.state.step)
+        self.processes.on_first(lambda: self.folder.cut_log(self.state.step))
         self.write_config()
         self.model.train()
         return True
@@ -191,8 +237,9 @@ class Run:
             optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        micro_batches = [self.batches.batch(state.step, micro) for micro in range(self.config.accumulation)]
-        mean, count = accumulate_gradients(self.model, micro_batches, self.device, self.scaler)
+        self.processes.reseed(self.config.seed, state.step)
+        micro_batches = [self.batches.batch(state.step, micro) for micro in self.processes.share(self.config.accumulation)]
+        mean, count = accumulate_gradients(self.learner, micro_batches, self.device, self.scaler, self.processes)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)  # before clipping, which would otherwise measure scaled gradients
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf).item()
@@ -226,55 +273,82 @@ class Run:
     def evaluate(self) -> None:
         """Write a row of the log, keep the weights if they are the best, cut the rate on a plateau, save."""
         state, config = self.state, self.config
-        loss, error = window_loss(self.model, self.windows, config.batch_size, self.device)
+        loss, error = shared_window_loss(self.model, self.windows, self.processes, config.batch_size, self.device)
         if not math.isfinite(loss):
             rate = learning_rate(max(state.step - 1, 0), config, state.reduction)
             self.give_up(f"the validation loss is {loss} after {state.step} steps, the last at rate {rate:g}")
         steps = state.counted or math.nan
         rate = self.optimizers[0].param_groups[0]["lr"] if state.step else math.nan
-        self.folder.append(state.step, state.tokens, state.loss_sum / steps, loss, error, rate, state.norm_sum / steps,
-                           self.speed)
-        if state.judge(loss, config):
-            with self.folder.saving():  # before the checkpoint that knows of it: a kill in between repeats both
-                save_weights(self.model, self.folder.best)
+        row = (state.step, state.tokens, state.loss_sum / steps, loss, error, rate, state.norm_sum / steps, state.skipped,
+               self.speed)
+        self.processes.on_first(lambda: self.folder.append(*row))
+        if state.judge(loss, config):  # before the checkpoint that knows of it: a kill in between repeats both
+            self.processes.on_first(self.save_best)
         state.loss_sum, state.norm_sum, state.counted = 0.0, 0.0, 0
         self.seconds, self.timed_tokens = 0.0, 0
         self.save()
 
+    def save_best(self) -> None:
+        """Write the weights as the best so far."""
+        with self.folder.saving():
+            save_weights(self.model, self.folder.best)
+
     def save(self) -> None:
         """Write the checkpoint."""
         self.state.scaler = self.scaler.state_dict()
-        with self.folder.saving():
-            save_checkpoint(self.folder.last, self.model, self.optimizers, self.state, self.settings)
+
+        def write() -> None:
+            with self.folder.saving():
+                save_checkpoint(self.folder.last, self.model, self.optimizers, self.state, self.settings)
+
+        self.processes.on_first(write)
 
     def write_config(self) -> None:
         """Write config.json: the settings, and on what they ran."""
         machine = {"gptcore": gptcore.__version__} | environment_report(self.device)
-        self.folder.write_config(self.settings | {"machine": machine})
+        machine["processes"] = str(self.processes.count)
+        self.processes.on_first(lambda: self.folder.write_config(self.settings | {"machine": machine}))
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Add to the news that another process is gone what that means for the run."""
+        try:
+            with self.processes.listening():
+                yield
+        except Lost as error:
+            raise Lost(f"{error}. What was saved before is whole. To go on, behind torchrun or without it: "
+                       f"{self.folder.how_to_resume}") from error
 
 
-class CtrlC:
-    """Remember a first Ctrl-C, so that the step can end; let a second one through. Only a main thread can listen."""
+class StopSignals:
+    """Remember a first Ctrl-C or SIGTERM, so that the step can end; let a second one through, unless `patient`.
 
-    def __init__(self) -> None:
-        self.pressed = False
+    Patient is who trains with others: torchrun passes on to all what one terminal or scheduler may have sent to each, and
+    ends them itself when they take longer than half a minute. Only a main thread can listen.
+    """
+
+    def __init__(self, patient: bool = False) -> None:
+        self.came, self.patient = "", patient
         self.listening = threading.current_thread() is threading.main_thread()
 
-    def __enter__(self) -> "CtrlC":
+    def __enter__(self) -> "StopSignals":
         if self.listening:
-            self.before = signal.signal(signal.SIGINT, self.press)
+            self.before = {number: signal.signal(number, self.take) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.listening:
-            signal.signal(signal.SIGINT, self.before)
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
 
-    def press(self, *_: object) -> None:
+    def take(self, number: int, _: object) -> None:
         """Handle the signal."""
-        if self.pressed:
+        if self.came and not self.patient:
             raise KeyboardInterrupt
-        self.pressed = True
-        os.write(2, b"\nCtrl-C: finishing this step and saving; once more stops at once\n")  # print is not re-entrant
+        if not self.came:
+            self.came = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+            more = "" if self.patient else "; once more stops at once"
+            os.write(2, f"\n{self.came}: finishing this step and saving{more}\n".encode())  # print is not re-entrant
 
 
 def fingerprint(*sets: Documents) -> str:

@@ -46,6 +46,7 @@ UNCHECKED = {
     "gptcore.gpt.save_weights": "a file format",
     "gptcore.sampling.sample_text": "generate, decoded piece by piece",
     "gptcore.evaluation.Score": "a container: a number, its error, and how they are printed",
+    "gptcore.evaluation.shared_window_loss": "window_loss, each of several processes reading its part of the windows",
     "gptcore.schedule.TrainConfig": "a container of settings",
     "gptcore.training.Diverged": "an exception",
     "gptcore.diagnostics.KINDS": "a list of names",
@@ -80,6 +81,7 @@ UNCHECKED = {
     "gptcore.training.Interrupted": "an exception",
     "gptcore.training.accumulate_gradients": "chapter 09",
     "gptcore.training.make_optimizers": "chapter 09",
+    "gptcore.training.recomputing": "chapter 09",
     "gptcore.training.train": "its loop is written out in chapter 05, which asserts that both end alike; the rest is files",
 }
 

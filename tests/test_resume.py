@@ -70,7 +70,7 @@ def killed_runs(mode: str, folder: Path) -> str:
 @pytest.mark.parametrize("mode", ["random", "operations"])
 def test_killed_and_resumed_is_never_killed(tmp_path, mode):
     said = killed_runs(mode, tmp_path)
-    assert int(re.match(r"(\d+) kills", said)[1]) >= {"random": 10, "operations": 50}[mode]
+    assert int(re.match(r"(\d+) kills", said)[1]) >= {"random": 20, "operations": 50}[mode]
     whole, *others = sorted(tmp_path.iterdir(), key=lambda path: path.name != "whole")
     steps = [int(row["step"]) for row in log(whole)]
     assert steps == [0, 2, 4, 6, 7] and len({row["learning_rate"] for row in log(whole)}) > 2  # the plateau was met
@@ -250,15 +250,19 @@ def test_resume_does_not_begin_over_a_run_that_lost_its_checkpoint(tmp_path):
 def test_the_log_is_cut_to_the_checkpoint(tmp_path):
     folder = RunFolder(tmp_path)
     folder.empty(overwrite=False)
-    folder.append(0, 0, math.nan, 1 / 3, math.nan)
-    folder.append(100, 7, 0.1 + 0.2, 1e-300, 2.0)
-    folder.append(200, 9, 1.0, 1.0, 1.0)
+    folder.append(0, 0, math.nan, 1 / 3, math.nan, math.nan, math.nan, 0, math.nan)
+    folder.append(100, 7, 0.1 + 0.2, 1e-300, 2.0, 1.0, 1.0, 3, 1.0)
+    folder.append(200, 9, 1.0, 1.0, 1.0, 1.0, 1.0, 3, 1.0)
     with open(folder.log, "a") as file:
         file.write("10")  # torn: 1000 was meant, or 100
     folder.cut_log(100)
     header, *rows = folder.log.read_text().splitlines()
-    assert header.startswith("step,tokens,train_loss") and rows == ["0,0,,0.3333333333333333,",
-                                                                    "100,7,0.30000000000000004,1e-300,2.0"]
+    assert header.startswith("step,tokens,train_loss") and rows == ["0,0,,0.3333333333333333,,,,0,",
+                                                                    "100,7,0.30000000000000004,1e-300,2.0,1.0,1.0,3,1.0"]
     folder.log.unlink()
     folder.cut_log(100)
     assert folder.log.read_text().splitlines() == [header]
+    folder.log.write_text("step,tokens,tokens_per_second\n0,0,\n50,5,9.0\n")  # of a version with fewer columns
+    folder.cut_log(100)
+    folder.append(60, 6, 1.0, 1.0, 1.0, 1.0, 1.0, 0, 8.0)
+    assert folder.log.read_text().splitlines() == [header, "0,0,,,,,,,", "50,5,,,,,,,9.0", "60,6,1.0,1.0,1.0,1.0,1.0,0,8.0"]

@@ -190,7 +190,7 @@ def test_the_folder_of_a_run(tmp_path):
     assert names == {"config.json", "log.csv", "last.safetensors", "best.safetensors"}
     log = pandas.read_csv(tmp_path / "log.csv")
     assert list(log.columns) == ["step", "tokens", "train_loss", "val_loss", "val_error", "learning_rate", "grad_norm",
-                                 "tokens_per_second"]
+                                 "skipped", "tokens_per_second"]
     assert list(log["step"]) == [0, 2, 4, 6]
     empty = {"train_loss", "learning_rate", "grad_norm", "tokens_per_second"}  # of step 0, before any step
     assert set(log.columns[log.iloc[0].isna()]) == empty and not log.iloc[1:].isna().any(axis=None)
