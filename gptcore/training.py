@@ -311,13 +311,18 @@ class Run:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Add to the news that another process is gone what that means for the run."""
+        """Say what it means for the run that another process is gone, or that torch.compile does not work here."""
         try:
             with self.processes.listening():
                 yield
         except Lost as error:
             raise Lost(f"{error}. What was saved before is whole. To go on, behind torchrun or without it: "
                        f"{self.folder.how_to_resume}") from error
+        except RuntimeError as error:
+            if not (self.config.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))):
+                raise
+            raise ValueError(f"torch.compile does not work here ({str(error).splitlines()[0]}). Go on without it: "
+                             f"--no-compile, or compile=False") from error
 
 
 class StopSignals:

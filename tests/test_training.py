@@ -6,8 +6,13 @@ import math
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 
+import compiled_runs
 import numpy as np
 import pandas
 import pytest
@@ -29,9 +34,11 @@ from gptcore.training import (
     decay_groups,
     learning_rate,
     make_optimizers,
+    recomputing,
     train,
 )
 
+ROOT = Path(__file__).parents[1]
 CPU = Device(torch.device("cpu"), None, "a test")
 CONFIG = TrainConfig(steps=6, batch_size=4, accumulation=2, warmup=2, learning_rate=0.01, eval_every=4, eval_windows=5,
                      clip=0.05, weight_decay=0.3)
@@ -179,6 +186,54 @@ def test_a_tiny_model_learns(tmp_path):
     assert losses[0] == pytest.approx(math.log(9), abs=0.05) and losses[-1] < 0.3  # each token tells the next
 
 
+# The same numbers computed in other ways
+
+
+def kept_bytes(model, inputs) -> int:
+    """What autograd saves for the backward pass, the parameters aside."""
+    kept, weights = {}, {p.data_ptr() for p in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.setdefault(x.data_ptr(), x), lambda x: x):
+        model(inputs)
+    return sum(x.nbytes for place, x in kept.items() if place not in weights)
+
+
+@pytest.mark.parametrize("device", [CPU, Device(torch.device("cpu"), torch.bfloat16, "a test")])
+def test_recomputing_gives_the_same_gradients_under_dropout_and_keeps_less(device):
+    model = new_model(dropout=0.5, n_layer=3, n_embd=16)
+    micro_batches = [Batches([np.arange(9)], 6, 4, 0).batch(0, micro) for micro in range(2)]
+    found, kept = [], []
+    for context in (nullcontext, lambda: recomputing(model.blocks), nullcontext):
+        with context():
+            torch.manual_seed(5)
+            model.zero_grad()
+            loss, _ = accumulate_gradients(model, micro_batches, device)
+            found.append([loss, *(parameter.grad.clone() for parameter in model.parameters())])
+            kept.append(kept_bytes(model, micro_batches[0][0]))
+    for plain, again in zip(found[0], found[1], strict=True):
+        assert torch.equal(plain, again)
+    assert kept[1] < kept[0] / 3 and kept[2] == kept[0]  # embeddings, three inputs of blocks and the output layer
+    assert not any("forward" in block.__dict__ for block in model.blocks)
+
+
+def test_a_run_may_switch_how_it_computes_when_it_goes_on(tmp_path):
+    compiled_runs.go(tmp_path / "plain", 5)
+    compiled_runs.go(tmp_path / "recomputed", 5, recompute=True)
+    compiled_runs.go(tmp_path / "switched", 2, recompute=True)
+    command = [sys.executable, compiled_runs.__file__, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "graphs: 1\n" in done.stdout
+    assert re.search(r"does not work here \(.*compiler.*--no-compile", done.stdout)
+    compiled_runs.go(tmp_path / "switched", 5)
+    plain, recomputed, switched = (rows(tmp_path / name) for name in ("plain", "recomputed", "switched"))
+    for name in ("train_loss", "val_loss", "grad_norm"):
+        one, same, other = ([float(row[name] or 0) for row in run] for run in (plain, recomputed, switched))
+        assert one == same and other == pytest.approx(one, rel=1e-5)
+    saved = load_checkpoint(tmp_path / "switched" / "last.safetensors")
+    assert not any("_orig_mod" in name for name in saved.tensors) and not saved.settings["train"]["compile"]
+
+
 # What a run leaves behind
 
 
@@ -315,6 +370,8 @@ def test_fp16_skips_steps_that_overflow_counts_them_and_gives_up_in_the_end(tmp_
     while run.state.counted == 0:
         run.step()
     assert 0 < run.state.skipped < 25 and run.state.skipped_in_a_row == 0
+    run.evaluate()
+    assert [row["skipped"] for row in rows(tmp_path / "mild")] == ["0", str(run.state.skipped)]
 
 
 def test_the_scaler_goes_on_where_it_was(tmp_path):
@@ -333,14 +390,14 @@ def test_the_scaler_goes_on_where_it_was(tmp_path):
 # Ctrl-C
 
 
-def press_ctrl_c(model, at_call: int, times: int = 1) -> None:
-    """Send this process SIGINT from inside the given forward pass."""
+def press_ctrl_c(model, at_call: int, times: int = 1, number: int = signal.SIGINT) -> None:
+    """Send this process a signal from inside the given forward pass."""
     calls = iter(range(1, 10**6))
 
     def hook(*_):
         if next(calls) == at_call:
             for _ in range(times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
 
     model.register_forward_hook(hook)
 
@@ -348,21 +405,21 @@ def press_ctrl_c(model, at_call: int, times: int = 1) -> None:
 def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, capfd):
     config = TrainConfig(steps=8, batch_size=4, eval_every=3, eval_windows=2)
     train(new_model(dropout=0.3), documents(), documents(1), config, tmp_path / "whole", device=CPU, progress=False)
-    stopped, handler = tmp_path / "it's stopped", signal.getsignal(signal.SIGINT)
+    stopped, handlers = tmp_path / "it's stopped", [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     for call in range(1, 12):  # in the first evaluation, in steps, in later evaluations, in the last step
         model = new_model(dropout=0.3)
-        press_ctrl_c(model, call)
+        press_ctrl_c(model, call, number=signal.SIGTERM if call % 2 else signal.SIGINT)
         try:
             train(model, documents(), documents(1), config, stopped, device=CPU, progress=False, overwrite=True)
         except Interrupted as stop:
             step = load_checkpoint(stopped / "last.safetensors").state.step
-            assert f"after step {step} of 8, and saved" in str(stop)
+            assert f"by {'SIGTERM' if call % 2 else 'Ctrl-C'} after step {step} of 8, and saved" in str(stop)
             assert f"train --resume '{tmp_path}/it'\"'\"'s stopped'" in str(stop)
             resume = dict(device=CPU, progress=False, resume=True)
             train(new_model(dropout=0.3), documents(), documents(1), config, stopped, **resume)
         else:
             assert call > 10
-        assert signal.getsignal(signal.SIGINT) is handler
+        assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
         for name in ("last", "best"):
             same = [(folder / f"{name}.safetensors").read_bytes() for folder in (tmp_path / "whole", stopped)]
             assert same[0] == same[1], f"{name} differs after Ctrl-C in forward pass {call}"
