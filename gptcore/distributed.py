@@ -3,7 +3,8 @@
     torchrun --nproc-per-node 2 -m gptcore train --accumulation 2 ...
 
 Every process holds the whole model, computes its share of a step's micro-batches and adds its gradients to those of the
-others (`DistributedDataParallel`), so all take the same step. Process 0 alone writes files and shows progress.
+others (`DistributedDataParallel`), so all take the same step. Process 0 alone writes files and shows progress; the others
+read the run folder, so on several machines it lies where all can see it.
 """
 
 import os

@@ -121,6 +121,7 @@ def all_stop_where_one_is_told_to(together: Processes, folder: Path) -> None:
     else:
         raise AssertionError("SIGTERM was not heard")
     go(folder / "stopped", together, model=new_model(**settings), resume=True)
+    assert not torch.equal(states[1], states[3]), "two steps draw the same dropout"
     first = together.sum(states[1] if together.first else torch.zeros_like(states[1]))
     assert torch.equal(first, states[1]) == together.first, "two processes draw the same dropout"
 

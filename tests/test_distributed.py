@@ -29,6 +29,15 @@ def torchrun(*arguments: object, cwd: Path) -> subprocess.Popen:
                             stderr=subprocess.PIPE)
 
 
+def ended(process: subprocess.Popen) -> tuple[str, str]:
+    """What the processes said; they must not hang."""
+    try:
+        return process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # torchrun ends its processes, too
+        raise
+
+
 def assert_close_logs(one: Path, other: Path) -> None:
     """Rounding differs, since sums are taken in another order."""
     a, b = (pd.read_csv(folder / "log.csv").drop(columns="tokens_per_second") for folder in (one, other))
@@ -39,7 +48,7 @@ def assert_close_logs(one: Path, other: Path) -> None:
 def test_two_processes_train_as_one(tmp_path):
     """The checks of several_processes.py, and what they leave behind."""
     process = torchrun(ROOT / "tests" / "several_processes.py", "check", tmp_path, cwd=tmp_path)
-    said, shown = process.communicate(timeout=200)
+    said, shown = ended(process)
     assert process.returncode == 0, shown
     assert sorted(re.findall(r"process (\d) is content", said)) == ["0", "1"]
     assert_close_logs(tmp_path / "one", tmp_path / "two")
@@ -64,14 +73,14 @@ def test_ctrl_c_saves_and_a_killed_process_ends_the_run_which_then_goes_on_alone
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    said, shown = process.communicate(timeout=120)
+    said, shown = ended(process)
     stop = re.findall(r"stopped by .* after step (\d+) of 120, and saved\. .*--resume run", shown)
     assert len(stop) == 1 and int(stop[0]) == load_checkpoint(last).state.step < 120, shown
     assert said.count("2 processes") == 1 and process.returncode != 0
 
     rows = log.read_text().count("\n") + 1
     process = torchrun(ROOT / "tests" / "several_processes.py", rows, log, "train", "--resume", "run", cwd=tmp_path)
-    _, shown = process.communicate(timeout=120)
+    _, shown = ended(process)
     assert process.returncode != 0
     assert "error: process 0 of 2 lost another one, which was killed" in shown and "--resume run" in shown, shown
     assert int(stop[0]) < load_checkpoint(last).state.step < 120
