@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import redirect_stderr
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +146,9 @@ def check(folder: Path) -> None:
     with together.joined(CPU):
         gradients_are_those_of_one_process(together)
         evaluation_is_that_of_one_process(together)
-        go(folder / "two", together)
+        with redirect_stderr(StringIO()) as shown:
+            go(folder / "two", together)
+        assert ("6/6" in shown.getvalue()) == ("step/s" in shown.getvalue()) == together.first, "one bar, of process 0"
         if together.first:
             go(folder / "one", ALONE, progress=False)
         what_fails_in_one_fails_in_all(together, folder)
