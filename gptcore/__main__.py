@@ -11,17 +11,21 @@ import torch
 from gptcore import corpora, planning
 from gptcore.device import Device, choose_device, environment_report, set_threads
 from gptcore.distributed import Elsewhere, Lost, Processes
-from gptcore.experiment import Experiment, make_tokenizer, report, resume, start
+from gptcore.experiment import DEFAULT_TOKENIZER, Experiment, make_tokenizer, report, resume, start
 from gptcore.experiment import inspect as look_inside
 from gptcore.gpt import PRESETS, count_parameters
 from gptcore.monitor import follow
 from gptcore.runs import RunFolder
 from gptcore.sampling import sample_text
 from gptcore.schedule import OPTIMIZERS, SCHEDULES, SWITCHES, TrainConfig
+from gptcore.shard_writer import refuse_foreign
+from gptcore.shards import TOKENIZER, is_shards
+from gptcore.sources import alphabet, beginning, open_source
+from gptcore.tokenizing import write_shards
 from gptcore.training import Diverged, Interrupted
 
 RUN = Path("runs/playhouse")
-DEFAULTS = {"corpus": "playhouse", "tokenizer": "bpe:4096", "preset": "playhouse"}
+DEFAULTS = {"corpus": "playhouse", "tokenizer": DEFAULT_TOKENIZER, "preset": "playhouse"}
 TRAIN = TrainConfig(steps=1000, batch_size=16, learning_rate=2e-3, warmup=50, eval_every=100, eval_windows=64)
 # What two minutes on two CPU cores buy on the Playhouse: many small steps. The strong decay keeps a model that reads its
 # text several times from learning it by heart.
@@ -112,10 +116,11 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command(train, "train", "train a GPT on any text")
     sub.add_argument("--corpus", default=DEFAULTS["corpus"],
-                     help=f"a name ({', '.join(corpora.KNOWN)}), a .txt file or a folder of them ({DEFAULTS['corpus']})")
+                     help=f"a name ({', '.join(corpora.KNOWN)}), a .txt file, a folder of them or a folder of shards "
+                          f"({DEFAULTS['corpus']})")
     sub.add_argument("--out", type=Path, help="the run folder (runs/NAME OF THE CORPUS)")
-    sub.add_argument("--tokenizer", default=DEFAULTS["tokenizer"],
-                     help=f"characters, bpe:SIZE or the path of a saved one ({DEFAULTS['tokenizer']})")
+    sub.add_argument("--tokenizer", help="characters, bpe:SIZE or the path of a saved one (that of the shards, or "
+                                         f"{DEFAULTS['tokenizer']})")
     sub.add_argument("--preset", choices=PRESETS, default=DEFAULTS["preset"], help=f"the model ({DEFAULTS['preset']})")
     sub.add_argument("--resume", type=Path, metavar="RUN",
                      help="continue the run in this folder, with its own settings; of other options of training only "
@@ -156,11 +161,20 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up P only")
     sub.add_argument("--seed", type=int, default=1, help="the same seed writes the same text (1)")
 
-    sub = command(tokenize, "tokenize", "train a tokenizer and look at what it does", device=False)
-    sub.add_argument("--corpus", default=DEFAULTS["corpus"], help=f"as in train ({DEFAULTS['corpus']})")
-    sub.add_argument("--tokenizer", default=DEFAULTS["tokenizer"], help=f"as in train ({DEFAULTS['tokenizer']})")
-    sub.add_argument("--out", type=Path, metavar="FILE", help="save it here (JSON)")
-    sub.add_argument("--text", help="show how this text is cut (the beginning of the validation text)")
+    sub = command(tokenize, "tokenize", "train a tokenizer and look at what it does, or make shards of a large text",
+                  device=False)
+    sub.add_argument("source", nargs="?", metavar="SOURCE",
+                     help="make shards of this text: a .txt file, a folder of them, .jsonl, .parquet, a name on the hub")
+    sub.add_argument("--out", type=Path, metavar="PATH", help="the folder for the shards; without SOURCE, a file for the "
+                                                              "tokenizer (JSON)")
+    sub.add_argument("--tokenizer", help=f"as in train ({DEFAULTS['tokenizer']}, learned from the first 20 MB of SOURCE)")
+    group = sub.add_argument_group("without SOURCE")
+    group.add_argument("--corpus", default=DEFAULTS["corpus"], help=f"as in train ({DEFAULTS['corpus']})")
+    group.add_argument("--text", help="show how this text is cut (the beginning of the validation text)")
+    group = sub.add_argument_group("with SOURCE")
+    group.add_argument("--column", default="text", help="where rows have their text (text)")
+    group.add_argument("--split", default="train", help="which part of a data set (train)")
+    group.add_argument("--processes", type=int, metavar="N", help="how many encode at once (as many as there are cores)")
 
     sub = command(evaluate, "evaluate", "place a trained model on the ladder")
     sub.add_argument("run", type=Path, help="a run folder")
@@ -283,9 +297,16 @@ def sample(options: argparse.Namespace) -> None:
 
 
 def tokenize(options: argparse.Namespace) -> None:
-    """Example: python -m gptcore tokenize --corpus my_texts/ --tokenizer bpe:2000 --out my_tokenizer.json"""
+    """Examples:
+      python -m gptcore tokenize --corpus my_texts/ --tokenizer bpe:2000 --out my_tokenizer.json
+      python -m gptcore tokenize my_texts/ --out shards/mine
+      python -m gptcore tokenize wikimedia/wikipedia:20231101.en --tokenizer bpe:32000 --out shards/wikipedia
+    Shards are for texts that are too large for memory: python -m gptcore train --corpus shards/mine
+    When it is stopped or killed, the same command goes on."""
+    if options.source is not None:
+        return make_shards(options)
     corpus = corpora.load(options.corpus)
-    tokenizer = make_tokenizer(options.tokenizer, corpus, progress=not options.quiet)
+    tokenizer = make_tokenizer(options.tokenizer or DEFAULTS["tokenizer"], corpus, progress=not options.quiet)
     tokens = sum(len(tokenizer.encode(text)) for text in corpus.validation)
     print(f"{corpus}\n{tokenizer}, {corpus.validation_bytes / tokens:.2f} bytes per token of the validation text")
     if options.out:
@@ -293,6 +314,23 @@ def tokenize(options: argparse.Namespace) -> None:
         print(f"saved to {options.out}; train with it: python -m gptcore train --tokenizer {options.out}")
     text = options.text if options.text is not None else corpus.validation[0][:200]
     print("|".join(tokenizer.decode([token]).replace("\n", "\\n") for token in tokenizer.encode(text)))
+
+
+def make_shards(options: argparse.Namespace) -> None:
+    """What tokenize does with a SOURCE."""
+    if options.out is None:
+        raise ValueError(f"where shall the shards of {options.source} go? Name a folder: --out shards/mine")
+    source, progress, name = open_source(options.source, options.column, options.split), not options.quiet, options.tokenizer
+    refuse_foreign(options.out)  # before a tokenizer is trained in vain
+    if name is None:  # a folder that was begun has its tokenizer already
+        name = str(options.out / TOKENIZER) if is_shards(options.out) else DEFAULTS["tokenizer"]
+    learned_from = [alphabet(source)] if name == "characters" else beginning(source) if name.startswith("bpe:") else []
+    tokenizer = make_tokenizer(name, corpora.Corpus(source.name, "its beginning", learned_from, []), progress)
+    shards = write_shards(source, options.out, tokenizer, processes=options.processes, progress=progress)
+    left_out = shards.index["left_out"]
+    print(f"{shards}{f'; {left_out:,} blank documents left out' * bool(left_out)}\n{shards.tokenizer}, "
+          f"{shards.index['bytes'] / shards.index['tokens']:.2f} bytes per token\n"
+          f"train on it: python -m gptcore train --corpus {options.out}")
 
 
 def info(options: argparse.Namespace) -> None:

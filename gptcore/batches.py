@@ -1,7 +1,8 @@
 """Windows of token ids that never cross a document's border. Built by hand in notebooks/02_longer_context.ipynb.
 
-A document is a 1-D array of ids. Training draws windows at random (`Batches`), evaluation reads fixed ones that cover
-every token once (`validation_windows`). Both give inputs and targets, the targets one position later.
+A document is a 1-D array of ids. Training draws windows at random (`Batches`), from memory or from shards on disk;
+evaluation reads fixed ones that cover every token once (`validation_windows`). Both give inputs and targets, the targets
+one position later.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ import torch
 from jaxtyping import Int, Int64, Integer
 from torch import Tensor
 
-__all__ = ["IGNORE", "Batches", "Windows", "validation_windows"]
+from gptcore.shards import Stream, TokenFiles
+
+__all__ = ["IGNORE", "Batches", "RankBatches", "Windows", "validation_windows"]
 
 IGNORE = -100  # a target that does not count: what F.cross_entropy ignores unless told otherwise
 
@@ -32,22 +35,47 @@ class Batches:
             [1, 2, 9]]))
     """
 
-    def __init__(self, documents: Sequence[Integer[np.ndarray, "_"]], block_size: int, batch_size: int, seed: int):
+    def __init__(
+        self, documents: Sequence[Integer[np.ndarray, "_"]] | Stream, block_size: int, batch_size: int, seed: int
+    ):
         if batch_size < 1 or seed < 0:
             raise ValueError(f"batch_size={batch_size}, seed={seed}: at least 1 and 0, please")
-        self.ids, self.first, predicted = _join(documents, block_size)
-        self.length = np.minimum(predicted, block_size)
-        self.starts = predicted - self.length + 1
-        self.up_to = np.cumsum(predicted)
-        self.batch_size, self.seed = batch_size, seed
+        self.documents = documents if isinstance(documents, Stream) else _join(documents)
+        _refuse_block_size(block_size)
+        self.block_size, self.batch_size, self.seed = block_size, batch_size, seed
 
     def batch(self, step: int, micro: int = 0) -> tuple[Int64[Tensor, "B T"], Int64[Tensor, "B T"]]:
         """Return inputs and targets of micro-batch `micro` of step `step`; T <= block_size."""
-        rng = np.random.default_rng([self.seed, step, micro])
-        token = rng.integers(self.up_to[-1], size=self.batch_size)  # a token drawn evenly names its document
-        document = np.searchsorted(self.up_to, token, side="right")
-        begin = self.first[document] + rng.integers(self.starts[document])
-        return _rows(self.ids, begin, self.length[document])
+        rng, before = np.random.default_rng([self.seed, step, micro]), self.documents.before
+        token = rng.integers(before[-1], size=self.batch_size)  # a token drawn evenly names its document
+        document = np.searchsorted(before, token, side="right") - 1
+        predicted = before[document + 1] - before[document]
+        length = np.minimum(predicted, self.block_size)
+        begin = before[document] + document + rng.integers(predicted - length + 1)
+        return _rows(self.documents.ids, begin, length)
+
+
+class RankBatches(Batches):
+    """The batches of one of `world_size` processes that share the work.
+
+    Micro-batch m of process `rank` is micro-batch m * world_size + rank of a single process. So no two processes draw the
+    same one, and N of them read in a step what one would read that takes N times as many micro-batches.
+
+    >>> alone, second = (kind([np.arange(99)], 8, 2, 0, *rank) for kind, *rank in [(Batches,), (RankBatches, 1, 2)])
+    >>> torch.equal(second.batch(step=5, micro=3)[0], alone.batch(step=5, micro=7)[0])
+    True
+    """
+
+    def __init__(self, documents: Sequence[Integer[np.ndarray, "_"]] | Stream, block_size: int, batch_size: int,
+                 seed: int, rank: int, world_size: int):
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank={rank} of world_size={world_size}: ranks go from 0 to {world_size - 1}")
+        super().__init__(documents, block_size, batch_size, seed)
+        self.rank, self.world_size = rank, world_size
+
+    def batch(self, step: int, micro: int = 0) -> tuple[Int64[Tensor, "B T"], Int64[Tensor, "B T"]]:
+        """Return inputs and targets of this process's micro-batch `micro` of step `step`; T <= block_size."""
+        return super().batch(step, micro * self.world_size + self.rank)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,35 +119,39 @@ def validation_windows(
     stride = max(1, block_size // 2) if stride is None else stride
     if not 1 <= stride <= block_size:
         raise ValueError(f"stride={stride} stands still or skips tokens; it goes from 1 to block_size={block_size}")
-    ids, first, predicted = _join(documents, block_size)
+    _refuse_block_size(block_size)
+    joined = _join(documents)
+    predicted = np.diff(joined.before)
+    first = joined.before[:-1] + np.arange(len(documents))
     count = 1 + -(-np.maximum(predicted - block_size, 0) // stride)
     document = np.repeat(np.arange(len(documents)), count)
     turn = np.arange(len(document)) - np.repeat(np.cumsum(count) - count, count)  # 0, 1, ... within each document
     return Windows(
-        ids=ids,
+        ids=joined.ids,
         begin=first[document] + turn * stride,
         length=np.minimum(block_size, predicted[document] - turn * stride),
         skip=np.where(turn > 0, block_size - stride, 0),
     )
 
 
-def _join(
-    documents: Sequence[Integer[np.ndarray, "_"]], block_size: int
-) -> tuple[Int64[np.ndarray, "N"], Int[np.ndarray, "D"], Int[np.ndarray, "D"]]:
-    """Concatenate once; return the ids, where each document begins, and how many tokens it predicts."""
+def _refuse_block_size(block_size: int) -> None:
     if block_size < 1:
         raise ValueError(f"block_size={block_size} holds no token; it must be at least 1")
+
+
+def _join(documents: Sequence[Integer[np.ndarray, "_"]]) -> Stream:
+    """Put the documents end to end, once."""
     if len(documents) == 0:
         raise ValueError("there are no documents: at least one is needed, as an array of token ids")
     tokens = np.array([len(document) for document in documents])
     if tokens.min() < 2:
         which = int(tokens.argmin())
         raise ValueError(f"document {which} has {tokens[which]} tokens; predicting one takes two, so leave it out")
-    return np.concatenate(documents).astype(np.int64), np.cumsum(tokens) - tokens, tokens - 1
+    return Stream(np.concatenate(documents).astype(np.int64), np.cumsum([0, *(tokens - 1)]))
 
 
 def _rows(
-    ids: Int64[np.ndarray, "N"],
+    ids: Int64[np.ndarray, "N"] | TokenFiles,
     begin: Int[np.ndarray, "B"],
     length: Int[np.ndarray, "B"],
     skip: Int[np.ndarray, "B"] | int = 0,

@@ -160,6 +160,12 @@ def read_text(path: Path, sha256: str | None = None) -> str:
     return text
 
 
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """The files directly in `folder` whose names end in `suffix`, sorted; hidden ones are not looked at."""
+    return sorted(path for path in folder.iterdir()
+                  if path.suffix.lower() == suffix and path.is_file() and not path.name.startswith("."))
+
+
 def _locate(known: Known) -> tuple[Path, str]:
     """Find the file of a known corpus, or fetch it; with a word on where it was."""
     if (REPOSITORY_DATA / known.file_name).is_file():
@@ -210,9 +216,7 @@ def _download(known: Known, path: Path) -> None:
 
 def _read_folder(folder: Path) -> tuple[list[str], tuple[str, ...]]:
     """All .txt files directly in `folder`, sorted by name; the names of empty ones come second."""
-    paths = sorted(path for path in folder.iterdir()
-                   if path.suffix.lower() == ".txt" and path.is_file() and not path.name.startswith("."))
-    texts = {path.name: read_text(path) for path in paths}
+    texts = {path.name: read_text(path) for path in files_in(folder, ".txt")}
     documents = [text for text in texts.values() if text.strip()]
     if not documents:
         raise CorpusError(f"no .txt file with text in {folder.resolve().name}; put plain text files directly into it")

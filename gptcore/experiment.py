@@ -27,10 +27,14 @@ from gptcore.runs import RunFolder
 from gptcore.samples import SAMPLES, read_samples, write_samples
 from gptcore.sampling import sample_text
 from gptcore.schedule import TrainConfig
+from gptcore.shards import Shards, Stream, is_shards
 from gptcore.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, encode_document, load_tokenizer
 from gptcore.training import accumulate_gradients, train
 
-__all__ = ["Experiment", "Inspection", "Report", "inspect", "make_tokenizer", "report", "resume", "start"]
+__all__ = ["DEFAULT_TOKENIZER", "Experiment", "Inspection", "Report", "inspect", "make_tokenizer", "report", "resume",
+           "start"]
+
+DEFAULT_TOKENIZER = "bpe:4096"
 
 
 def make_tokenizer(name: str, corpus: Corpus, progress: bool = True) -> Tokenizer:
@@ -57,6 +61,7 @@ class Experiment:
     corpus: Corpus
     tokenizer: Tokenizer
     sample_prompts: tuple[str, ...] = ()  # what the model continues whenever it has been evaluated
+    shards: Shards | None = None  # where the training text lies if it is not in `corpus`
 
     @classmethod
     def open(cls, folder: str | Path) -> "Experiment":
@@ -71,16 +76,16 @@ class Experiment:
             prompts = tuple(settings.get("sample_prompts", ()))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{about} is damaged ({error!r}); bring back a copy of it, or train anew") from None
-        corpus = corpora.load(name)
+        corpus, shards = open_corpus(name)
         if corpus.validation_hash != expected:
             raise ValueError(f"the validation text of {name} had the hash {expected} when the run began and has "
                              f"{corpus.validation_hash} now; bring the old text back, or train anew")
-        return cls(run, corpus, load_tokenizer(run.path / "tokenizer.json"), prompts)
+        return cls(run, corpus, load_tokenizer(run.path / "tokenizer.json"), prompts, shards)
 
     @cached_property
-    def train_documents(self) -> list[np.ndarray]:
-        """The encoded training documents."""
-        return [encode_document(self.tokenizer, text) for text in self.corpus.train]
+    def train_documents(self) -> list[np.ndarray] | Stream:
+        """The encoded training documents, in memory or still on disk."""
+        return self.shards.parts[0] if self.shards else [encode_document(self.tokenizer, text) for text in self.corpus.train]
 
     @cached_property
     def validation_documents(self) -> list[np.ndarray]:
@@ -126,10 +131,16 @@ class Experiment:
             self.sample(model, checkpoint.state)
 
 
+def open_corpus(name: str) -> tuple[Corpus, Shards | None]:
+    """Load a corpus by name, file or folder; of a folder of shards only the text to be judged by, and the shards."""
+    shards = Shards(name) if name not in corpora.KNOWN and is_shards(name) else None
+    return shards.corpus() if shards else corpora.load(name), shards
+
+
 def start(
     folder: str | Path,
     corpus: str,
-    tokenizer: str,
+    tokenizer: str | None,
     model: GPTConfig,
     config: TrainConfig,
     *,
@@ -142,6 +153,8 @@ def start(
     """Train a new model from a corpus into a folder. Its vocabulary is the tokenizer's, whatever `model` says.
 
     At each evaluation it continues each of the `sample_prompts`, the empty one from the start of a document: samples.csv.
+    The corpus can be a folder of shards; they are read once, to be held to their checksums. The tokenizer is theirs then,
+    and another one is refused. `tokenizer` None means theirs, or DEFAULT_TOKENIZER.
     Of several processes the first prepares the folder, and the others read what lies there.
     """
     def made() -> tuple[Experiment, GPT]:
@@ -158,16 +171,24 @@ def start(
 
 
 def prepare(
-    folder: str | Path, corpus: str, tokenizer: str, model: GPTConfig, seed: int, overwrite: bool, progress: bool,
+    folder: str | Path, corpus: str, tokenizer: str | None, model: GPTConfig, seed: int, overwrite: bool, progress: bool,
     sample_prompts: tuple[str, ...],
 ) -> tuple[Experiment, GPT]:
     """Make the folder of a new run, with its tokenizer, and the model."""
-    text = corpora.load(corpus)
+    text, shards = open_corpus(corpus)
     run = RunFolder(folder)
     run.refuse_if_used(overwrite)  # at once, and nothing is removed before all that can be refused has been looked at
     if Path(corpus).exists() and corpus not in corpora.KNOWN:
         corpus = str(Path(corpus).resolve())  # to be found again from another folder
-    experiment = Experiment(run, text, make_tokenizer(tokenizer, text, progress), sample_prompts)
+    if shards:
+        if tokenizer:
+            shards.refuse_other(make_tokenizer(tokenizer, text, progress))
+        shards.verify(progress)
+        made = shards.tokenizer
+    else:
+        tokenizer = tokenizer or DEFAULT_TOKENIZER
+        made = make_tokenizer(tokenizer, text, progress)
+    experiment = Experiment(run, text, made, sample_prompts, shards)
     for prompt in sample_prompts:
         experiment.tokenizer.encode(prompt)  # what cannot be encoded is refused here
     gpt = new_model(model, experiment.tokenizer, seed)

@@ -31,6 +31,7 @@ from gptcore.evaluation import cross_entropy, shared_window_loss
 from gptcore.gpt import GPT, plain_name, save_weights
 from gptcore.runs import RunFolder
 from gptcore.schedule import TrainConfig, learning_rate
+from gptcore.shards import Stream
 
 __all__ = ["Diverged", "Interrupted", "TrainConfig", "accumulate_gradients", "decay_groups", "learning_rate",
            "make_optimizers", "recomputing", "train"]
@@ -50,7 +51,7 @@ class Diverged(RuntimeError):
 
 def train(
     model: GPT,
-    train_documents: Documents,
+    train_documents: Documents | Stream,
     validation_documents: Documents,
     config: TrainConfig,
     run_folder: str | Path,
@@ -182,7 +183,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 class Run:
     """A run between two steps: what `train` moves forward."""
 
-    def __init__(self, model: GPT, train_documents: Documents, validation_documents: Documents, config: TrainConfig,
+    def __init__(self, model: GPT, train_documents: Documents | Stream, validation_documents: Documents, config: TrainConfig,
                  folder: RunFolder, device: Device, processes: Processes = ALONE):
         processes.refuse_uneven(config.accumulation)
         self.model, self.config, self.folder, self.device = model.to(device.device), config, folder, device
@@ -356,11 +357,14 @@ class StopSignals:
             os.write(2, f"\n{self.came}: finishing this step and saving{more}\n".encode())  # print is not re-entrant
 
 
-def fingerprint(*sets: Documents) -> str:
-    """Return a hash of the encoded documents, their order and their split."""
+def fingerprint(*sets: Documents | Stream) -> str:
+    """Return a hash of the encoded documents, their order and their split; of shards, by the checksum of their index."""
     digest = hashlib.sha256()
     for documents in sets:
         digest.update(len(documents).to_bytes(8, "little"))
+        if isinstance(documents, Stream):
+            digest.update(f"{documents.checksum} {documents.before[-1]}".encode())
+            continue
         for document in documents:
             digest.update(len(document).to_bytes(8, "little"))
             digest.update(np.ascontiguousarray(document, dtype="<i8"))

@@ -80,6 +80,19 @@ def test_a_folder_of_books_is_repeated_and_read_whatever_its_encoding(tmp_path):
         benchmark.read(tmp_path / "none", 10)
 
 
+# --- scale ------------------------------------------------------------------------------------------------------------
+
+def test_shards_are_written_and_read_in_the_scale_benchmark():
+    """The lines that it prints; what they measure decides nothing here."""
+    printed = run("scale.py", "tokenizing", "batches", "memory", "--quick")
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]*) \| (\w*) ?\|$", printed, re.MULTILINE)[1:]
+    assert [(name.split(",")[0].split(" from")[0], bar) for name, _, bar, _ in rows] == [
+        ("tokenizing 1 MB", ""), ("tokenizing 1 MB", "3 MB/s"), ("batches of 64 windows of 256", "20 M tokens/s"),
+        ("batches of 16 windows of 1024", "20 M tokens/s"), ("memory for 2 MB and for 4 MB", "at most 20 MB more"),
+        ("memory for 2 MB and for 4 MB", "at most 20 MB more")]
+    assert all(re.search(r"\d M?B?", measured) for _, measured, *_ in rows) and {verdict for *_, verdict in rows} == {""}
+
+
 # --- the GPT ----------------------------------------------------------------------------------------------------------
 
 def test_training_and_generation_are_timed_and_ratios_are_those_of_the_medians(gpt_printed):
