@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gptcore.shards import Stream, TokenFiles
 
-__all__ = ["IGNORE", "Batches", "RankBatches", "Windows", "validation_windows"]
+__all__ = ["IGNORE", "Batches", "Windows", "validation_windows"]
 
 IGNORE = -100  # a target that does not count: what F.cross_entropy ignores unless told otherwise
 
@@ -53,29 +53,6 @@ class Batches:
         length = np.minimum(predicted, self.block_size)
         begin = before[document] + document + rng.integers(predicted - length + 1)
         return _rows(self.documents.ids, begin, length)
-
-
-class RankBatches(Batches):
-    """The batches of one of `world_size` processes that share the work.
-
-    Micro-batch m of process `rank` is micro-batch m * world_size + rank of a single process. So no two processes draw the
-    same one, and N of them read in a step what one would read that takes N times as many micro-batches.
-
-    >>> alone, second = (kind([np.arange(99)], 8, 2, 0, *rank) for kind, *rank in [(Batches,), (RankBatches, 1, 2)])
-    >>> torch.equal(second.batch(step=5, micro=3)[0], alone.batch(step=5, micro=7)[0])
-    True
-    """
-
-    def __init__(self, documents: Sequence[Integer[np.ndarray, "_"]] | Stream, block_size: int, batch_size: int,
-                 seed: int, rank: int, world_size: int):
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank={rank} of world_size={world_size}: ranks go from 0 to {world_size - 1}")
-        super().__init__(documents, block_size, batch_size, seed)
-        self.rank, self.world_size = rank, world_size
-
-    def batch(self, step: int, micro: int = 0) -> tuple[Int64[Tensor, "B T"], Int64[Tensor, "B T"]]:
-        """Return inputs and targets of this process's micro-batch `micro` of step `step`; T <= block_size."""
-        return super().batch(step, micro * self.world_size + self.rank)
 
 
 @dataclass(frozen=True, eq=False)

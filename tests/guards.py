@@ -35,7 +35,6 @@ UNCHECKED = {
     "gptcore.tokenizer.encode_document": "one expression: the special token, the ids, the special token",
     "gptcore.tokenizer.load_tokenizer": "a file format",
     "gptcore.batches.IGNORE": "a constant that torch has chosen",
-    "gptcore.batches.RankBatches": "chapter 09",
     "gptcore.batches.Windows": "a container; its rows are compared, as validation_windows lays them out",
     "gptcore.mlp.MLPConfig": "a container of settings",
     "gptcore.attention.ATTENTION": "a table of two functions that are checked themselves",

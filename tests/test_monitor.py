@@ -38,7 +38,8 @@ def run_folder(folder, rows, every=100, steps=1000, seconds=600.0, speed=10.0):
     run.write_config({"train": {"steps": steps}})
     for row in range(rows):
         first = math.nan if row == 0 else 1.0
-        run.append(row * every, row * 1000, 2.5 * first, 2.0 / (row + 1), 0.1, 1e-3 * first, 0.5 * first, speed * first)
+        run.append(row * every, row * 1000, 2.5 * first, 2.0 / (row + 1), 0.1, 1e-3 * first, 0.5 * first, 0,
+                   speed * first)
     for file in (run.config, run.log):
         os.utime(file, (BEGAN, BEGAN))
     os.utime(run.log, (BEGAN, last_sign := BEGAN + seconds * max(0, rows - 1)))

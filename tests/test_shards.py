@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from gptcore import corpora, playhouse, sources, tokenizing
 from gptcore.__main__ import main
-from gptcore.batches import Batches, RankBatches
+from gptcore.batches import Batches
 from gptcore.corpora import CorpusError
 from gptcore.experiment import Experiment
 from gptcore.shards import Shards, Stream, TokenFiles, index_hash
@@ -455,21 +455,6 @@ def test_a_corpus_of_100_gigabytes_is_drawn_from_at_once(tmp_path):
     assert inputs.shape == targets.shape == (64, 8) and not inputs[:, 1:].any()
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_ranks_together_draw_what_one_process_draws(tmp_path, world_size):
-    shards = written(tmp_path / "s")
-    alone = Batches(shards.all, 16, 4, seed=3)
-    ranks = [RankBatches(shards.all, 16, 4, 3, rank, world_size) for rank in range(world_size)]
-    for step in (0, 5):
-        drawn = [ranks[rank].batch(step, micro) for micro in range(4) for rank in range(world_size)]
-        expected = [alone.batch(step, micro) for micro in range(4 * world_size)]
-        for (x, y), (inputs, targets) in zip(drawn, expected, strict=True):
-            assert torch.equal(x, inputs) and torch.equal(y, targets)
-    for rank, size in ((2, 2), (-1, 2), (0, 0)):
-        with pytest.raises(ValueError, match="ranks go from 0"):
-            RankBatches(shards.all, 16, 4, 3, rank, size)
-
-
 # --- held out -----------------------------------------------------------------------------------------------------------
 
 
@@ -516,7 +501,8 @@ def test_fewer_documents_are_cut_at_nine_tenths_of_their_tokens(lengths):
     theirs = [token for document in held_out for token in document.tolist()]
     cut = total - total // 10
     lost = everything[len(ours):total - len(theirs)]
-    assert ours == everything[:len(ours)] and theirs == everything[total - len(theirs):] and len(lost) <= 1
+    assert ours == everything[:len(ours)] and theirs == everything[total - len(theirs):]
+    assert len(lost) <= 2  # a token that is alone on its side of the cut predicts nothing, and is left out
     assert cut - 1 <= len(ours) <= cut <= total - len(theirs) <= cut + 1
     assert all(len(document) > 1 for document in held_out)
 
