@@ -34,7 +34,7 @@ from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 from gptcore import corpora
-from gptcore.evaluation import bits_per_byte, byte_nats, paired_difference
+from gptcore.evaluation import bits_per_byte, paired_difference, token_nats
 from gptcore.files import atomic_write
 from gptcore.gpt import GPT, GPTConfig, evaluating, load_weights
 from gptcore.pretrained import load_pretrained
@@ -130,7 +130,7 @@ def measure(name: str, material: Material, size: dict[str, int]) -> list[dict]:
             print(f"\n{name}: microseconds per call\n{choose_kernels(small).round(1).to_string()}\n")
         row = {"model": name, "scheme": scheme, "kernels": kernels, "bytes": int(size_table(small)["total"].sum())}
         if material.documents:
-            nats = byte_nats(small, material.documents, material.tokenizer)
+            nats = nats_by_byte(small, material)
             reference = nats if reference is None else reference
             score, difference = bits_per_byte(nats), paired_difference(nats, reference)
             row |= {"bits": score.value, "error": score.error, "difference": difference.value,
@@ -143,6 +143,15 @@ def measure(name: str, material: Material, size: dict[str, int]) -> list[dict]:
         for row in rows:
             row[column] = texts * size["tokens"] / seconds[row["scheme"], row["kernels"]]
     return rows
+
+
+def nats_by_byte(model: GPT, material: Material) -> list[np.ndarray]:
+    """The nats of each document, those of a token spread evenly over its bytes; a token without bytes is left out."""
+    result = []
+    for ids, nats in zip(material.documents, token_nats(model, material.documents)):
+        sizes = np.array([len(material.tokenizer.token_bytes(token)) for token in ids[1:]])
+        result.append(np.repeat(nats / np.maximum(sizes, 1), sizes))
+    return result
 
 
 def weight_error(model: GPT, small: GPT) -> float:
@@ -250,9 +259,9 @@ def beside_torchao(material: Material, size: dict[str, int]) -> None:
             choose_kernels(fast)
         sizes[scheme, "gptcore"] = int(size_table(ours).loc[linears, ["codes", "scales"]].to_numpy().sum())
         sizes[scheme, "torchao"] = sum(bytes_of(theirs.get_submodule(name).weight) for name in linears)
-    full = byte_nats(base, material.documents, material.tokenizer)
+    full = nats_by_byte(base, material)
     for key, model in models.items():
-        losses[key] = paired_difference(byte_nats(model, material.documents, material.tokenizer), full)
+        losses[key] = paired_difference(nats_by_byte(model, material), full)
     seconds = in_turn({key: partial(one_text, model, size["tokens"]) for key, model in models.items()}, size["rounds"])
     print(f"\ntorchao {torchao.__version__}, linear layers and output layer, embeddings in fp32\n\n"
           "| scheme | library | bytes of these layers | more bits per byte than fp32, % | tokens/s, one text |\n"

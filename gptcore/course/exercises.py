@@ -91,15 +91,16 @@ def softmax(scores: list[float]) -> np.ndarray:
     return np.exp(scores) / np.exp(scores).sum()
 
 
-def fitted_scale(weights: list[float], highest: int, power: int = 2, clip: bool = True, by: str = "scale") -> float:
-    """Three mistakes: errors to the power of 1, codes that are not cut off, the share returned instead of the scale."""
+def fitted_scale(weights: list[float], highest: int, power: int = 2, clip: bool = True, by: str = "scale",
+                 steps: bool = False, tried: int = 51) -> float:
+    """Mistakes: another power, codes not cut off, the share for the scale, errors in steps, too few or too many tried."""
     def error(scale):
         codes = [round(w / scale) for w in weights]
         codes = [max(-highest, min(highest, code)) for code in codes] if clip else codes
-        return sum(abs(w - code * scale) ** power for w, code in zip(weights, codes))
+        return sum(abs(w - code * scale) ** power for w, code in zip(weights, codes)) / (scale**2 if steps else 1)
 
     largest = max(map(abs, weights)) / highest
-    share = min((1 - i / 100 for i in range(51)), key=lambda share: error(share * largest))
+    share = min((1 - i / 100 for i in range(tried)), key=lambda share: error(share * largest))
     return share * largest if by == "scale" else share
 
 
@@ -431,13 +432,18 @@ EXERCISES = {
         {"six weights": (([1.0, 0.31, -0.3, 0.36, 0.29, -0.61], 3), 0.3233333333),
          "the largest is best": (([0.7, -0.2, 0.1, 0.3], 7), 0.1),
          "one outlier": (([-2.0, 0.9, 0.95, -0.85, 1.02], 1), 1.14),
-         "seven weights": (([-0.9, 0.26, 0.3, 0.22, -0.27, 0.24, 0.55], 3), 0.282)},
+         "seven weights": (([-0.9, 0.26, 0.3, 0.22, -0.27, 0.24, 0.55], 3), 0.282),
+         "the last one tried is best": (([1.0] + [0.3] * 10, 1), 0.5)},
         {"That is the largest scale. A smaller one cuts off one weight and may serve the others better: try them all.":
             lambda weights, highest: max(map(abs, weights)) / highest,
          "Square the errors: two of 1 are less bad than one of 2.":
             lambda weights, highest: fitted_scale(weights, highest, power=1),
          "There are no codes above `highest` and below -`highest`: cut them off.":
             lambda weights, highest: fitted_scale(weights, highest, clip=False),
+         "Measure the errors in weights, not in steps: code * scale is what a weight becomes.":
+            lambda weights, highest: fitted_scale(weights, highest, steps=True),
+         "The last share to try is 0.5.": lambda weights, highest: fitted_scale(weights, highest, tried=50),
+         "No share below 0.5 is to be tried.": lambda weights, highest: fitted_scale(weights, highest, tried=99),
          "That is the share. Multiply it by the largest scale.":
             lambda weights, highest: fitted_scale(weights, highest, by="share")},
     ),
