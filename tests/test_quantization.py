@@ -498,7 +498,7 @@ def stored():
     corpus = corpora.load("playhouse")
     documents = [np.array(encode_document(tokenizer, text)) for text in corpus.validation[:20]]
     training = [encode_document(tokenizer, text)[:200] for text in corpus.train[:200]]
-    calibration = torch.tensor([ids for ids in training if len(ids) == 200][:32])
+    calibration = torch.from_numpy(np.stack([ids for ids in training if len(ids) == 200][:32]))
     return model, documents, calibration, [nats.sum() for nats in token_nats(model, documents)]
 
 
