@@ -74,7 +74,8 @@ class RunFolder:
 
     def append(self, *row: int | float) -> None:
         """Add a row to the log; what is not a number (nothing to average yet) becomes an empty field."""
-        fields = ["" if math.isnan(value) else repr(value) for value in row]  # repr: floats read back exactly
+        values = dict(zip(COLUMNS, row, strict=True)).values()  # a row that lacks a number would shift all that follow
+        fields = ["" if math.isnan(value) else repr(value) for value in values]  # repr: floats read back exactly
         with self.saving(), open(self.log, "a") as file:
             file.write(",".join(fields) + "\n")
             file.flush()

@@ -253,6 +253,8 @@ def test_the_log_is_cut_to_the_checkpoint(tmp_path):
     folder.append(0, 0, math.nan, 1 / 3, math.nan, math.nan, math.nan, 0, math.nan)
     folder.append(100, 7, 0.1 + 0.2, 1e-300, 2.0, 1.0, 1.0, 3, 1.0)
     folder.append(200, 9, 1.0, 1.0, 1.0, 1.0, 1.0, 3, 1.0)
+    with pytest.raises(ValueError, match="shorter"):    # a number is missing
+        folder.append(300, 9, 1.0, 1.0, 1.0, 1.0, 1.0, 3)
     with open(folder.log, "a") as file:
         file.write("10")  # torn: 1000 was meant, or 100
     folder.cut_log(100)
