@@ -2,8 +2,11 @@
 
 import argparse
 import dataclasses
+import math
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -11,9 +14,10 @@ import torch
 from gptcore import corpora, planning
 from gptcore.device import Device, choose_device, environment_report, set_threads
 from gptcore.distributed import Elsewhere, Lost, Processes
-from gptcore.experiment import DEFAULT_TOKENIZER, Experiment, make_tokenizer, report, resume, start
+from gptcore.experiment import DEFAULT_TOKENIZER, Experiment, begun, make_tokenizer, report, resume, start, wrap_up
 from gptcore.experiment import inspect as look_inside
-from gptcore.gpt import PRESETS, count_parameters
+from gptcore.files import atomic_write
+from gptcore.gpt import PRESETS, GPTConfig, count_parameters
 from gptcore.monitor import follow
 from gptcore.runs import RunFolder
 from gptcore.sampling import sample_text
@@ -82,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has read enough
         sys.stderr.close()
         return 0
-    except (ValueError, OSError, Diverged, Lost) as error:
+    except (ValueError, OSError, ModuleNotFoundError, Diverged, Lost) as error:
         if processes.first or not isinstance(error, Diverged):  # which meets all alike
             print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
@@ -119,8 +123,8 @@ def parser() -> argparse.ArgumentParser:
                      help=f"a name ({', '.join(corpora.KNOWN)}), a .txt file, a folder of them or a folder of shards "
                           f"({DEFAULTS['corpus']})")
     sub.add_argument("--out", type=Path, help="the run folder (runs/NAME OF THE CORPUS)")
-    sub.add_argument("--tokenizer", help="characters, bpe:SIZE or the path of a saved one (that of the shards, or "
-                                         f"{DEFAULTS['tokenizer']})")
+    sub.add_argument("--tokenizer", help="characters, bpe:SIZE, tiktoken:gpt2 or the path of a saved one (that of the "
+                                         f"shards, or {DEFAULTS['tokenizer']})")
     sub.add_argument("--preset", choices=PRESETS, default=DEFAULTS["preset"], help=f"the model ({DEFAULTS['preset']})")
     sub.add_argument("--resume", type=Path, metavar="RUN",
                      help="continue the run in this folder, with its own settings; of other options of training only "
@@ -160,6 +164,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
     sub.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up P only")
     sub.add_argument("--seed", type=int, default=1, help="the same seed writes the same text (1)")
+    sub.add_argument("--interactive", action="store_true", help="ask for one prompt after the other")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="keep what is written in this file, too")
 
     sub = command(tokenize, "tokenize", "train a tokenizer and look at what it does, or make shards of a large text",
                   device=False)
@@ -221,7 +227,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Examples:
+    """The same command goes on with a run that was stopped. Examples:
       python -m gptcore train --corpus my_text.txt --out runs/mine
       python -m gptcore train --corpus tinyshakespeare --tokenizer characters --steps 2000
       python -m gptcore train --resume runs/mine
@@ -233,10 +239,20 @@ def train(options: argparse.Namespace) -> None:
             print(f"on {device}" + (f"; {processes.count} processes" if processes.count > 1 else ""), flush=True)
         experiment = train_together(options, device, processes)
     if processes.first:
-        print(f"{experiment.corpus}\nBest validation loss {experiment.log()['val_loss'].min():.4f} nats per token on fixed "
-              f"windows. In {experiment.folder.path}: log.csv, best and last checkpoint.\n"
-              f"To measure it: python -m gptcore evaluate {experiment.folder.path}\n"
-              f"To read it:    python -m gptcore sample {experiment.folder.path}")
+        lowest, folder = experiment.log()["val_loss"].min(), experiment.folder.path
+        print(f"Best validation loss {lowest:.4f} nats per token on fixed windows, or "
+              f"{lowest / math.log(2) / experiment.bytes_per_token:.4f} bits per byte.\n\nA sample:\n\n"
+              f"{wrap_up(experiment, device)}\n\n"
+              f"In {folder}: log.csv, best and last checkpoint, sample.txt, figures/loss.png.\n"
+              f"To read more:  python -m gptcore sample {folder}\n"
+              f"To measure it: python -m gptcore evaluate {folder}\n"
+              f"To look into:  python -m gptcore inspect {folder}")
+
+
+def introduce(experiment: Experiment, config: GPTConfig) -> None:
+    """Say what is about to be trained, and on what."""
+    print(f"{experiment.corpus}\ntokenizer   {experiment.tokenizer}, {experiment.bytes_per_token:.2f} bytes per token\n"
+          f"model       {sum(count_parameters(config).values()):,} parameters", flush=True)
 
 
 def train_together(options: argparse.Namespace, device: Device, processes: Processes) -> Experiment:
@@ -252,8 +268,13 @@ def train_together(options: argparse.Namespace, device: Device, processes: Proce
     fields["warmup"] = default_warmup(options.steps) if options.warmup is None else options.warmup
     path = Path(options.corpus).resolve()
     out = options.out or Path("runs") / (path.stem if path.is_file() else path.name)
-    return start(out, options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields),
-                 overwrite=options.overwrite, sample_prompts=options.sample_prompts, **how)
+    asked = options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields)
+    there = processes.on_first(lambda: not options.overwrite and begun(out, *asked, options.sample_prompts))
+    if processes.any(bool(there)):
+        if processes.first:
+            print(f"{out} holds this run already: it goes on from its last checkpoint (--overwrite begins anew)", flush=True)
+        return resume(out, **how, **switches)
+    return start(out, *asked, overwrite=options.overwrite, sample_prompts=options.sample_prompts, before=introduce, **how)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -285,15 +306,42 @@ def conclude(experiment: Experiment, options: argparse.Namespace, device) -> Non
 
 
 def sample(options: argparse.Namespace) -> None:
-    """The text streams to the console as it is written; Ctrl-C stops it."""
+    """The text streams to the console as it is written; Ctrl-C stops it. With --interactive each line that you type is the
+beginning of a new document; an empty one ends the session, and Ctrl-C only the text that is being written."""
     experiment = Experiment.open(options.run)
     device = choose_device(options.device, options.precision)
-    generator = torch.Generator().manual_seed(options.seed)
-    print(options.prompt, end="", flush=True)
-    for piece in sample_text(experiment.model().to(device.device), experiment.tokenizer, options.prompt, options.tokens,
-                             temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, generator=generator):
-        print(piece, end="", flush=True)
-    print()
+    model, generator, written = experiment.model().to(device.device), torch.Generator().manual_seed(options.seed), []
+
+    def write(prompt: str) -> None:
+        pieces = sample_text(model, experiment.tokenizer, prompt, options.tokens, temperature=options.temperature,
+                             top_k=options.top_k, top_p=options.top_p, generator=generator)
+        try:
+            for piece in chain([prompt], pieces):
+                written.append(piece)
+                print(piece, end="", flush=True)
+        finally:
+            written.append("\n")
+            print()
+
+    try:
+        write(options.prompt) if not options.interactive else converse(write, options.prompt)
+    finally:
+        if options.out:
+            with atomic_write(options.out) as temporary:
+                temporary.write_text("".join(written), encoding="utf-8")
+
+
+def converse(write: Callable[[str], None], prompt: str) -> None:
+    """Write on from each line that is typed, until one is empty or there is no more; a first prompt counts as typed."""
+    with suppress(EOFError):
+        while prompt := prompt or input("> "):
+            try:
+                write(prompt)
+            except ValueError as error:  # a character that the tokenizer does not know
+                print(f"error: {error}", file=sys.stderr)
+            except KeyboardInterrupt:
+                print("stopped", file=sys.stderr)
+            prompt = ""
 
 
 def tokenize(options: argparse.Namespace) -> None:

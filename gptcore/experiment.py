@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from gptcore.device import Device, choose_device
 from gptcore.diagnostics import firing_rates, record, unit_kinds
 from gptcore.distributed import ALONE, Processes
 from gptcore.evaluation import bits_per_byte, byte_nats
+from gptcore.export import published_tokenizer
 from gptcore.files import atomic_write
 from gptcore.gpt import GPT, GPTConfig, load_weights
 from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder, worth_by_kind
@@ -26,31 +27,34 @@ from gptcore.playhouse import Verdict, judge
 from gptcore.runs import RunFolder
 from gptcore.samples import SAMPLES, read_samples, write_samples
 from gptcore.sampling import sample_text
-from gptcore.schedule import TrainConfig
+from gptcore.schedule import SWITCHES, TrainConfig
 from gptcore.shards import Shards, Stream, is_shards
 from gptcore.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, encode_document, load_tokenizer
 from gptcore.training import accumulate_gradients, train
 
-__all__ = ["DEFAULT_TOKENIZER", "Experiment", "Inspection", "Report", "inspect", "make_tokenizer", "report", "resume",
-           "start"]
+__all__ = ["DEFAULT_TOKENIZER", "Experiment", "Inspection", "Report", "begun", "inspect", "make_tokenizer", "report",
+           "resume", "start", "wrap_up"]
 
 DEFAULT_TOKENIZER = "bpe:4096"
 
 
 def make_tokenizer(name: str, corpus: Corpus, progress: bool = True) -> Tokenizer:
-    """Train or load a tokenizer: `characters`, `bpe:4096` (any size from 257 up), or the path of a saved one.
+    """Train or load a tokenizer: `characters`, `bpe:4096` (or another size), `tiktoken:gpt2`, or the path of a saved one.
 
     BPE learns from the training documents alone. The alphabet of `characters` is that of both sides: a letter that
-    only the validation text holds could not be encoded.
+    only the validation text holds could not be encoded. tiktoken fetches its tables when they are first asked for.
     """
     if name == "characters":
         return CharTokenizer.train([*corpus.train, *corpus.validation])
-    kind, _, size = name.partition(":")
-    if kind == "bpe" and size.isdigit():
-        return BPETokenizer.train(corpus.train, int(size), progress=progress)
+    kind, _, which = name.partition(":")
+    if kind == "bpe" and which.isdigit():
+        return BPETokenizer.train(corpus.train, int(which), progress=progress)
+    if kind == "tiktoken" and which:
+        return published_tokenizer(which)
     if Path(name).is_file():
         return load_tokenizer(name)
-    raise ValueError(f"{name!r} is no tokenizer: write characters, bpe:SIZE (as in bpe:4096) or the path of a saved one")
+    raise ValueError(f"{name!r} is no tokenizer: write characters, bpe:SIZE (as in bpe:4096), tiktoken:NAME (as in "
+                     "tiktoken:gpt2) or the path of a saved one")
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,27 @@ def open_corpus(name: str) -> tuple[Corpus, Shards | None]:
     return shards.corpus() if shards else corpora.load(name), shards
 
 
+def begun(
+    folder: str | Path, corpus: str, tokenizer: str | None, model: GPTConfig, config: TrainConfig,
+    sample_prompts: Sequence[str] = (),
+) -> bool:
+    """Does the folder hold this very run, so that `resume` goes on with it? The arguments are those of `start`.
+
+    Raises FileExistsError where it holds another run, naming what differs; schedule.SWITCHES may differ.
+    """
+    run = RunFolder(folder)
+    if not run.last.exists():
+        return False
+    there = _read_json(run.path / "experiment.json") | _settings(**_read_json(run.config))
+    asked = _about(corpus, tokenizer, sample_prompts) | _settings(model.to_dict(), config.to_dict())
+    if differences := [f"{name} is {there.get(name)!r} there and {value!r} here" for name, value in asked.items()
+                       if there.get(name) != value]:
+        raise FileExistsError(f"{run.path} already holds a run, another one: {'; '.join(differences)}. To go on with it as "
+                              f"it is: {run.how_to_resume}. To replace it: --overwrite, or overwrite=True. To keep it: "
+                              "another folder")
+    return True
+
+
 def start(
     folder: str | Path,
     corpus: str,
@@ -149,17 +174,22 @@ def start(
     overwrite: bool = False,
     progress: bool = True,
     sample_prompts: Sequence[str] = (),
+    before: Callable[[Experiment, GPTConfig], None] | None = None,
 ) -> Experiment:
     """Train a new model from a corpus into a folder. Its vocabulary is the tokenizer's, whatever `model` says.
 
-    At each evaluation it continues each of the `sample_prompts`, the empty one from the start of a document: samples.csv.
+    `before` is called with what was prepared, in the first process, before the first step. At each evaluation the model
+    continues each of the `sample_prompts`, the empty one from the start of a document: samples.csv.
     The corpus can be a folder of shards; they are read once, to be held to their checksums. The tokenizer is theirs then,
     and another one is refused. `tokenizer` None means theirs, or DEFAULT_TOKENIZER.
     Of several processes the first prepares the folder, and the others read what lies there.
     """
     def made() -> tuple[Experiment, GPT]:
         processes.refuse_uneven(config.accumulation)
-        return prepare(folder, corpus, tokenizer, model, config.seed, overwrite, progress, tuple(sample_prompts))
+        experiment, gpt = prepare(folder, corpus, tokenizer, model, config.seed, overwrite, progress, tuple(sample_prompts))
+        if before:
+            before(experiment, gpt.config)
+        return experiment, gpt
 
     if prepared := processes.on_first(made):
         experiment, gpt = prepared
@@ -178,16 +208,14 @@ def prepare(
     text, shards = open_corpus(corpus)
     run = RunFolder(folder)
     run.refuse_if_used(overwrite)  # at once, and nothing is removed before all that can be refused has been looked at
-    if Path(corpus).exists() and corpus not in corpora.KNOWN:
-        corpus = str(Path(corpus).resolve())  # to be found again from another folder
+    about = _about(corpus, tokenizer, sample_prompts)
     if shards:
         if tokenizer:
             shards.refuse_other(make_tokenizer(tokenizer, text, progress))
         shards.verify(progress)
         made = shards.tokenizer
     else:
-        tokenizer = tokenizer or DEFAULT_TOKENIZER
-        made = make_tokenizer(tokenizer, text, progress)
+        made = make_tokenizer(about["tokenizer"], text, progress)
     experiment = Experiment(run, text, made, sample_prompts, shards)
     for prompt in sample_prompts:
         experiment.tokenizer.encode(prompt)  # what cannot be encoded is refused here
@@ -196,11 +224,31 @@ def prepare(
     run.empty(overwrite)
     (run.path / SAMPLES).unlink(missing_ok=True)
     experiment.tokenizer.save(run.path / "tokenizer.json")
-    about = {"corpus": corpus, "validation_sha256": text.validation_hash, "tokenizer": tokenizer,
-             "sample_prompts": list(sample_prompts)}
     with atomic_write(run.path / "experiment.json") as temporary:
+        about["validation_sha256"] = text.validation_hash
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return experiment, gpt
+
+
+def _about(corpus: str, tokenizer: str | None, sample_prompts: Sequence[str]) -> dict:
+    """What experiment.json says of the arguments of `start`."""
+    path = corpus not in corpora.KNOWN and Path(corpus).exists()
+    return {"corpus": str(Path(corpus).resolve()) if path else corpus,  # to be found again from another folder
+            "tokenizer": tokenizer if tokenizer or (path and is_shards(corpus)) else DEFAULT_TOKENIZER,
+            "sample_prompts": list(sample_prompts)}
+
+
+def _settings(model: dict, train: dict, **_: object) -> dict:
+    """What makes a run this one and no other. The vocabulary follows from the text."""
+    return {name: value for name, value in (model | train).items() if name != "vocab_size" and name not in SWITCHES}
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error!r}); bring back a copy of it, or train anew with --overwrite"
+                         ) from None
 
 
 def new_model(config: GPTConfig, tokenizer: Tokenizer, seed: int) -> GPT:
@@ -231,6 +279,17 @@ def resume(
     processes.on_first(lambda: experiment.catch_up(model, checkpoint, config))
     experiment.fit(model, config, device, processes, resume=True, progress=progress)
     return experiment
+
+
+def wrap_up(experiment: Experiment, device: Device | None = None, tokens: int = 400, seed: int = 1) -> str:
+    """Let the best model of a run write, and draw its losses: sample.txt, which is returned, and figures/loss.png."""
+    device, folder = device or choose_device(), experiment.folder
+    sample = "".join(sample_text(experiment.model().to(device.device), experiment.tokenizer, max_new_tokens=tokens,
+                                 generator=torch.Generator().manual_seed(seed)))
+    with folder.saving(), atomic_write(folder.path / "sample.txt") as temporary:
+        temporary.write_text(sample, encoding="utf-8")
+    plots.save(plots.loss_curves(experiment.log(), experiment.bytes_per_token), folder.path / "figures/loss.png")
+    return sample
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from .tokenizer import BPETokenizer
 if TYPE_CHECKING:
     import tiktoken
 
-__all__ = ["from_tiktoken", "to_huggingface", "to_tiktoken"]
+__all__ = ["from_tiktoken", "published_tokenizer", "to_huggingface", "to_tiktoken"]
 
 
 def to_tiktoken(tokenizer: BPETokenizer, name: str = "gptcore") -> "tiktoken.Encoding":
@@ -49,6 +49,22 @@ def from_tiktoken(encoding: "tiktoken.Encoding") -> BPETokenizer:
         joined[pair] = new
     whole = encoding._pat_str == r"(?s:.+)"
     return BPETokenizer(joined, None if whole else encoding._pat_str, encoding._special_tokens, byte_order)
+
+
+def published_tokenizer(name: str) -> BPETokenizer:
+    """The tokenizer that tiktoken knows by this name, such as gpt2; tiktoken fetches its table once and keeps it.
+
+    Raises ValueError for an unknown name, and OSError where the table is not on this machine and cannot be fetched.
+    """
+    tiktoken = _needed("tiktoken")
+    if name not in (names := tiktoken.list_encoding_names()):
+        raise ValueError(f"tiktoken knows no {name!r}; it knows {', '.join(names)}")
+    try:
+        return from_tiktoken(tiktoken.get_encoding(name))
+    except OSError as error:  # every network error of requests is one
+        raise OSError(f"tiktoken has no table for {name} on this machine and cannot fetch it ({type(error).__name__}). Run "
+                      "it once with a network, and let TIKTOKEN_CACHE_DIR name the folder that it fills; or train a "
+                      "tokenizer: bpe:4096") from error
 
 
 def to_huggingface(tokenizer: BPETokenizer, path: str | Path) -> None:

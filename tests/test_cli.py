@@ -18,7 +18,9 @@ from gptcore.__main__ import main, parser
 from gptcore.device import choose_device
 from gptcore.evaluation import byte_nats
 from gptcore.experiment import Experiment, report
+from gptcore.export import to_tiktoken
 from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder, worth_by_kind
+from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--tokenizer", "bpe:300", "--preset", "tiny", "--n-layer", "1", "--n-embd", "16", "--block-size", "64",
@@ -45,7 +47,9 @@ def texts(tmp_path_factory):
 
 def test_train_leaves_all_that_is_needed(texts):
     names = {path.name for path in (texts / "my run").iterdir()}
-    assert names == {"experiment.json", "config.json", "tokenizer.json", "log.csv", "last.safetensors", "best.safetensors"}
+    assert names == {"experiment.json", "config.json", "tokenizer.json", "log.csv", "last.safetensors", "best.safetensors",
+                     "sample.txt", "figures"}
+    assert [path.name for path in (texts / "my run/figures").iterdir()] == ["loss.png"]
     rows = list(csv.DictReader((texts / "my run" / "log.csv").open()))
     assert [row["step"] for row in rows] == ["0", "3", "6"]
     assert json.loads((texts / "my run" / "config.json").read_text())["model"]["n_embd"] == 16
@@ -105,10 +109,68 @@ def test_sample_is_the_same_for_the_same_seed_and_begins_with_the_prompt(texts):
     assert first == again != other and first.startswith("Ada: ")
 
 
-def test_a_folder_in_use_is_not_overwritten_unless_told(texts):
+def test_interactive_sampling_answers_each_line_and_keeps_all_in_a_file(texts):
+    done = gptcore("sample", "my run", "--interactive", "--tokens", 8, "--out", "said.txt", cwd=texts,
+                   input="Ada: \nBen\n\nx\n")
+    assert done.returncode == 0, done.stderr
+    parts = done.stdout.split("> ")
+    assert len(parts) == 4 and parts[1].startswith("Ada: ") and parts[2].startswith("Ben"), "the empty line ends it"
+    assert (texts / "said.txt").read_bytes() == ("".join(parts[1:3])).encode()
+    first = gptcore("sample", "my run", "--prompt", "Ada: ", "--tokens", 8, "--out", "once.txt", cwd=texts)
+    assert first.stdout == (texts / "once.txt").read_text(encoding="utf-8") == parts[1]
+
+
+def test_interactive_sampling_outlives_a_prompt_that_cannot_be_encoded(texts):
+    done = gptcore("train", "--corpus", "texts", "--out", "letters", *SMALL, "--tokenizer", "characters", cwd=texts)
+    assert done.returncode == 0, done.stderr
+    done = gptcore("sample", "letters", "--interactive", "--tokens", 3, cwd=texts, input="é\nAda\n")
+    assert done.returncode == 0 and "'é' (U+00E9)" in done.stderr and "> Ada" in done.stdout
+
+
+def test_a_published_tokenizer_is_used_by_its_name(texts, monkeypatch, capsys):
+    """Through tiktoken's own registry, into which a small encoding is put: its tables of GPT-2 lie on a server."""
+    import tiktoken
+    from tiktoken import registry
+    small = BPETokenizer.train(playhouse.write(1), 300, pattern=GPT2_PATTERN, progress=False)
+    monkeypatch.setitem(registry.ENCODINGS, "gpt2", to_tiktoken(small, "gpt2"))
+    monkeypatch.chdir(texts)
+    assert main(["train", "--corpus", "texts", "--out", "published", *SMALL, "--tokenizer", "tiktoken:gpt2", "--quiet"]) == 0
+    text = playhouse.write(3)
+    assert Experiment.open("published").tokenizer.encode(text) == tiktoken.get_encoding("gpt2").encode(text)
+    assert main(["train", "--corpus", "texts", "--out", "x", *SMALL, "--tokenizer", "tiktoken:gpt7"]) == 1
+    assert "it knows gpt2" in capsys.readouterr().err
+    monkeypatch.delitem(registry.ENCODINGS, "gpt2")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(texts / "nothing here"))
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    assert main(["train", "--corpus", "texts", "--out", "x", *SMALL, "--tokenizer", "tiktoken:gpt2"]) == 1
+    assert "TIKTOKEN_CACHE_DIR" in capsys.readouterr().err and not Path("x").exists()
+
+
+def test_the_text_is_introduced_before_and_read_after_the_training(texts):
+    done = gptcore("train", "--corpus", "texts", "--out", "told", *SMALL, "--quiet", cwd=texts)
+    opened, said = Experiment.open(texts / "told"), done.stdout
+    tokens, total = (sum(len(document) - 1 for document in opened.validation_documents), opened.corpus.validation_bytes)
+    lowest = opened.log()["val_loss"].min()
+    order = [said.index(part) for part in (
+        "corpus      texts (a folder)", "train       10 documents", f"{total / tokens:.2f} bytes per token",
+        f"{sum(p.numel() for p in opened.model().parameters()):,} parameters", f"Best validation loss {lowest:.4f}",
+        f"{lowest * tokens / total / np.log(2):.4f} bits per byte", (texts / "told/sample.txt").read_text(encoding="utf-8"),
+        "gptcore sample told")]
+    assert order == sorted(order) and str(texts) not in said
+
+
+def test_the_same_command_goes_on_and_another_one_is_refused_by_what_differs(texts):
     before = (texts / "my run" / "last.safetensors").read_bytes()
-    done = gptcore("train", "--corpus", "texts", "--out", "my run", *SMALL, cwd=texts)
-    assert done.returncode == 1 and "--resume 'my run'" in done.stderr and "--overwrite" in done.stderr
+    again = gptcore("train", "--corpus", "texts", "--out", "my run", *SMALL, "--recompute", cwd=texts)
+    assert again.returncode == 0 and "holds this run already" in again.stdout, again.stderr
+    for changed, named in ((["--steps", "7"], "steps is 6 there and 7 here"), (["--n-embd", "32"], "n_embd is 16"),
+                           (["--tokenizer", "characters"], "tokenizer is 'bpe:300'"),
+                           (["--corpus", "playhouse"], "corpus is"),
+                           (["--sample-prompt", "Ada"], "sample_prompts is [] there")):
+        done = gptcore("train", "--corpus", "texts", "--out", "my run", *SMALL, *changed, cwd=texts)
+        assert done.returncode == 1 and named in done.stderr, done.stderr
+        assert "--resume 'my run'" in done.stderr and "--overwrite" in done.stderr
     assert (texts / "my run" / "last.safetensors").read_bytes() == before
     done = gptcore("train", "--corpus", "texts", "--out", "my run", "--overwrite", *SMALL, cwd=texts)
     assert done.returncode == 0, done.stderr
@@ -139,11 +201,13 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(texts):
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130 and "--resume cut" in said, said
     assert int(re.search(r"after step (\d+) of 400", said)[1]) < 400
-    done = gptcore("train", "--resume", "cut", cwd=texts)
-    assert done.returncode == 0, done.stderr
-    assert (texts / "cut" / "best.safetensors").read_bytes() == (texts / "whole" / "best.safetensors").read_bytes()
-    strip = [[row[:-1] for row in csv.reader((texts / name / "log.csv").open())] for name in ("cut", "whole")]
-    assert strip[0] == strip[1]
+    shutil.copytree(texts / "cut", texts / "cut twice")
+    for name, command in (("cut", ["--resume", "cut"]), ("cut twice", ["--corpus", "texts", "--out", "cut twice", *long])):
+        done = gptcore("train", *command, cwd=texts)
+        assert done.returncode == 0, done.stderr
+        assert (texts / name / "best.safetensors").read_bytes() == (texts / "whole" / "best.safetensors").read_bytes()
+        strip = [[row[:-1] for row in csv.reader((texts / each / "log.csv").open())] for each in (name, "whole")]
+        assert strip[0] == strip[1]
 
 
 def test_a_corpus_that_changed_is_noticed(texts):
