@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help run test test-portable test-colab lint notebooks exercises address lab corpus clean
-.PHONY: context sweep pretrained sizes scaling shakespeare bugs quantized
+.PHONY: context sweep pretrained sizes scaling shakespeare bugs quantized kaggle
 
 help:  ## show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ context: $(VENV)/installed  ## train the networks of chapter 02 for data/context
 
 address: $(VENV)/installed  ## change the public address of the repository everywhere: URL=https://github.com/owner/name
 	@$(BIN) -m tools.notebooks address "$(URL)"
+
+kaggle: $(VENV)/installed  ## pack the course into one file that a Kaggle notebook can use without a network
+	@$(BIN) -m tools.kaggle
 
 lab: $(VENV)/installed  ## open the notebooks in JupyterLab
 	@mkdir -p notebooks && $(BIN) -m jupyterlab notebooks

@@ -7,6 +7,7 @@ that they compare on the same bytes.
 import difflib
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,6 @@ __all__ = ["END_OF_TEXT", "KNOWN", "Corpus", "CorpusError", "Known", "load", "re
 END_OF_TEXT = "<|endoftext|>"  # the sign between documents; a text that holds these characters is refused
 
 PLAYHOUSE_SHA256 = "8d83ccc20c9966fc61713aca6ff335eead98b5af96caea3f5740134480dd520d"
-REPOSITORY_DATA = Path(__file__).resolve().parent.parent / "data"
 KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_DEPTH = 5  # folders below it that are searched: inputs lie one to four levels down
 TIMEOUT = 30.0  # seconds that a server may be silent
@@ -43,6 +43,23 @@ KNOWN = {
 
 class CorpusError(ValueError):
     """A text that cannot be used; the message says what is wrong and what to do."""
+
+
+def _data_of_the_course() -> Path:
+    """The repository's data folder; for a package that was installed alone, GPTCORE_DATA or an attached data set with it."""
+    beside, sign = Path(__file__).resolve().parents[1] / "data", "pretrained/about.json"
+    places = [beside, Path(os.environ.get("GPTCORE_DATA") or os.devnull)]
+    places += [path.parents[1] for path in _below_kaggle(f"data/{sign}")]
+    return next((place for place in places if (place / sign).is_file()), beside)
+
+
+def _below_kaggle(file_name: str) -> Iterator[Path]:
+    """Where a file lies under Kaggle's input folder, whose layout changes; the shallowest first."""
+    for depth in range(KAGGLE_DEPTH + 1):
+        yield from sorted(KAGGLE_INPUT.glob("*/" * depth + file_name))
+
+
+REPOSITORY_DATA = _data_of_the_course()
 
 
 @dataclass(frozen=True)
@@ -191,11 +208,10 @@ def _data_folder() -> Path | None:
 
 
 def _find_locally(file_name: str) -> Path | None:
-    """The file in GPTCORE_DATA or, the shallowest first, under Kaggle's input folder, whose layout changes."""
+    """The file in GPTCORE_DATA or under Kaggle's input folder."""
     if (folder := _data_folder()) and (folder / file_name).is_file():
         return folder / file_name
-    levels = (sorted(KAGGLE_INPUT.glob("*/" * depth + file_name)) for depth in range(KAGGLE_DEPTH + 1))
-    return next((path for level in levels for path in level if path.is_file()), None)
+    return next((path for path in _below_kaggle(file_name) if path.is_file()), None)
 
 
 def _download(known: Known, path: Path) -> None:
