@@ -39,7 +39,8 @@ def course(tmp_path) -> Path:
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "README.md").write_text("# A course\n\n<!-- chapters -->\n<!-- /chapters -->\n\nThe end.\n")
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/README.md").write_text(f"| file |\n|---|\n| `a.txt` | x | `{'0' * 64}` |\n\nThe end.\n")
+    tables = f"| file |\n|---|\n| `a.txt` | x | `{'0' * 64}` |\n\nThe end.\n\n| another table |\n|---|\n| `b` | y |\n"
+    (tmp_path / "data/README.md").write_text(tables)
     put(tmp_path, chapter(code("print('one')\nprint('two')"), code("def f(x):\n    return x + 1", "exercise:f")))
     return tmp_path
 

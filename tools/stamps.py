@@ -136,5 +136,5 @@ def data_readme(text: str, file: str, content: bytes) -> str:
     row = re.compile(rf"^(\| `{re.escape(file)}` \|.*`)[0-9a-f]{{64}}(` \|)$", re.MULTILINE)
     if row.search(text):
         return row.sub(rf"\g<1>{digest}\g<2>", text)
-    end = [*re.finditer(r"^\| `.*\|\n", text, re.MULTILINE)][-1].end()
+    end = [*re.finditer(r"^\| `.*`[0-9a-f]{64}` \|\n", text, re.MULTILINE)][-1].end()
     return f"{text[:end]}| `{file}` | what the notebooks measured | written by `make notebooks` | `{digest}` |\n{text[end:]}"
