@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help run test test-portable test-colab lint notebooks exercises address lab corpus clean
-.PHONY: context sweep pretrained sizes scaling shakespeare bugs quantized kaggle
+.PHONY: context sweep pretrained sizes scaling shakespeare bugs quantized kaggle own-corpus
 
 help:  ## show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -84,6 +84,9 @@ scaling: $(VENV)/installed  ## train six widths of GPT for data/scaling.csv (hal
 
 shakespeare: $(VENV)/installed  ## train the published model on Tiny Shakespeare for 500 steps (an hour; stop and go on as you like)
 	@$(BIN) -m tools.shakespeare
+
+own-corpus: $(VENV)/installed  ## train the GPTs of chapter 10 for data/corpus_*.csv (half an hour; stop and go on as you like)
+	@OMP_NUM_THREADS=1 $(BIN) -m tools.own_corpus
 
 bugs: $(VENV)/installed  ## train the silent bugs of chapter 08 for data/bugs.csv (a quarter of an hour; stop and go on as you like)
 	@OMP_NUM_THREADS=1 $(BIN) -m gptcore.course.bugs

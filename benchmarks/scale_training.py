@@ -7,6 +7,7 @@ of the round before, and every run is a process of its own (or two of them, unde
 """
 
 import argparse
+import io
 import os
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -27,6 +28,7 @@ import torch
 from gptcore.device import choose_device
 from gptcore.distributed import Processes
 from gptcore.gpt import GPT, GPTConfig
+from gptcore.monitor import follow
 from gptcore.runs import RunFolder
 from gptcore.schedule import TrainConfig
 from gptcore.training import Run, train
@@ -107,7 +109,10 @@ def texts(model: GPTConfig) -> list[np.ndarray]:
 # ---------------------------------------------------------------- logging and checkpoints
 
 def show_share(name: str, config: TrainConfig) -> None:
-    """Print what part of a whole run is spent on log.csv, the best weights and the checkpoints."""
+    """Print what part of a whole run is spent on log.csv, the best weights, the checkpoints and the monitor's picture.
+
+    The monitor draws in a process of its own, at each row: its processor time counts as if it were taken from the run.
+    """
     spent: Counter[str] = Counter()
     model = (MODELS | QUICK)[name]
     torch.manual_seed(0)
@@ -115,11 +120,20 @@ def show_share(name: str, config: TrainConfig) -> None:
             timed("gptcore.training.save_weights", spent), timed("gptcore.runs.RunFolder.append", spent):
         started = time.perf_counter()
         train(GPT(model), texts(model), texts(model), config, folder, device=choose_device("cpu"), progress=False)
-        whole = time.perf_counter() - started
-    print(f"\n{name}, {config.steps} steps, {config.steps // config.eval_every + 1} rows: {whole:.1f} s, of which\n\n"
+        whole, rows = time.perf_counter() - started, config.steps // config.eval_every + 1
+        spent["monitor"] = rows * statistics.median(seconds_of_a_look(folder) for _ in range(6))
+    print(f"\n{name}, {config.steps} steps, {rows} rows: {whole:.1f} s, of which\n\n"
           "| task | milliseconds each | % of the time |\n|---|---|---|")
     for task, seconds in (*spent.items(), ("together", spent.total())):
-        print(f"| {task} | {1000 * seconds / (config.steps // config.eval_every + 1):.1f} | {100 * seconds / whole:.2f} |")
+        print(f"| {task} | {1000 * seconds / rows:.1f} | {100 * seconds / whole:.2f} |")
+
+
+def seconds_of_a_look(folder: str) -> float:
+    """Processor seconds that the monitor takes to read a log and draw it."""
+    started = time.process_time()
+    with redirect_stdout(io.StringIO()):
+        follow(folder, once=True)
+    return time.process_time() - started
 
 
 @contextmanager
