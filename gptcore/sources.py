@@ -16,6 +16,7 @@ import regex
 
 from gptcore import corpora
 from gptcore.corpora import CorpusError
+from gptcore.encodings import find_encodings, shown
 
 __all__ = ["Piece", "Source", "alphabet", "beginning", "cut_long", "open_source"]
 
@@ -51,13 +52,16 @@ class Source:
     pieces: Callable[[], Iterable[Piece]]
 
 
-def open_source(name_or_path: str | Path, column: str = "text", split: str = "train") -> Source:
+def open_source(
+    name_or_path: str | Path, column: str = "text", split: str = "train", encoding: str | None = None
+) -> Source:
     """Open a known corpus, a .txt file (one document), a folder of them, or rows with their text in `column`.
 
     Rows come from a .jsonl file, from a folder of them (sorted), or through the package `datasets`: from .parquet, .csv,
     .json, .arrow and compressed files, from a folder that it can read, or streamed from the hub, owner/name or
-    owner/name:subset, of which `split` names the part. Text files are read as corpora.load reads them, rows are taken as
-    they are. Raises CorpusError, some of it only when the text is read.
+    owner/name:subset, of which `split` names the part. Text files are read as corpora.load reads them, in the same
+    encodings, and are looked through for that at once; rows are taken as they are. Raises CorpusError, some of it only
+    when the text is read.
     """
     name, path = str(name_or_path), Path(name_or_path)
     if name in corpora.KNOWN:
@@ -67,7 +71,8 @@ def open_source(name_or_path: str | Path, column: str = "text", split: str = "tr
         files = corpora.files_in(path, ".jsonl")
     suffix = files[0].suffix.lower() if files else ""
     if suffix == ".txt":
-        return _from_files(path, files, _text_file)
+        codecs = find_encodings(files, encoding)
+        return _from_files(path, files, lambda file: _text_file(file, codecs[file]))
     if suffix == ".jsonl":
         return _from_files(path, files, lambda file: _json_lines(file, column))
     if path.exists() or HUB_NAME.fullmatch(name):
@@ -98,6 +103,8 @@ def alphabet(source: Source) -> str:
 def cut_long(chunks: Iterable[str], size: int) -> Iterator[tuple[str, bool]]:
     """Yield the text of one document in pieces of about `size` characters, and whether the piece is the last.
 
+    Raises CorpusError where it finds no place to cut for too long.
+
     >>> list(cut_long(["one two ", "three"], size=4))
     [('one two', False), (' three', True)]
     """
@@ -107,6 +114,8 @@ def cut_long(chunks: Iterable[str], size: int) -> Iterator[tuple[str, bool]]:
         if len(rest) >= size and (cut := CUT.search(rest, max(len(rest) - len(chunk) - 1, 0))) and cut.start():
             yield rest[:cut.start()], False
             rest = rest[cut.start():]
+        elif len(rest) > corpora.LONGEST:
+            raise CorpusError(corpora.endless(rest))
     yield rest, True
 
 
@@ -127,18 +136,14 @@ def _known(name: str) -> Source:
 
 def _from_files(path: Path, files: list[Path], read: Callable[[Path], Iterator[Piece]]) -> Source:
     size = sum(file.stat().st_size for file in files)
-    return Source(path.resolve().name, size, lambda: (piece for file in files for piece in read(file)))
+    return Source(shown(path.resolve()), size, lambda: (piece for file in files for piece in read(file)))
 
 
-def _text_file(path: Path) -> Iterator[Piece]:
-    """A text file as one document: UTF-8, without byte-order mark, CRLF and stray CR as LF."""
-    with open(path, encoding="utf-8-sig") as file:
-        try:
-            for text, closes in cut_long(iter(lambda: file.read(PIECE), ""), PIECE):
-                yield Piece(text, closes, len(text.encode()))
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"{path.name} is not UTF-8: it holds the byte 0x{error.object[error.start]:02X}. It may be "
-                              f"latin1; convert it with: iconv -f latin1 -t utf-8 '{path.name}' > converted.txt") from None
+def _text_file(path: Path, codec: str) -> Iterator[Piece]:
+    """A text file as one document, without byte-order mark, CRLF and stray CR as LF."""
+    with open(path, encoding=codec) as file:
+        for text, closes in cut_long(iter(lambda: file.read(PIECE), ""), PIECE):
+            yield Piece(text, closes, len(text.encode()))
 
 
 def _json_lines(path: Path, column: str) -> Iterator[Piece]:

@@ -5,6 +5,7 @@ import re
 import threading
 from dataclasses import FrozenInstanceError
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from gptcore import corpora
 from gptcore.corpora import KNOWN, Corpus, CorpusError, Known, load, read_text, split_documents
+from gptcore.splits import split_spans
 
 TEXT = "Act one.\nThe lantern is lit.\n" * 40
 
@@ -94,6 +96,44 @@ def test_impossible_splits_are_refused(arguments, message):
         split_documents(*arguments)
 
 
+@pytest.mark.parametrize("chunk", [-5, 0, 1])
+def test_impossible_chunks_are_refused(chunk):
+    with pytest.raises(CorpusError, match=f"chunk={chunk} cannot be cut"):
+        split_spans([100], chunk=chunk)
+
+
+def test_chunks_cut_each_document_into_pieces_of_their_own(tmp_path):
+    text = "".join(f"{i:04d} " for i in range(500))
+    for name in ("a", "b"):
+        write(tmp_path / "two" / f"{name}.txt", text)
+    corpus = load(tmp_path / "two", chunk=1000)
+    assert corpus.train == [text[:900], text[1000:1900], text[2000:2450]] * 2
+    assert [len(piece) for piece in corpus.validation] == [100, 100, 50] * 2
+    assert corpus.split == "of each 1,000 characters of a document the last 10 %"
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=14), shares, st.integers(25, 120))
+def test_spans_cover_a_document_once_and_in_order(lengths, validation, chunk):
+    train, held_out = split_spans([length + 20 for length in lengths], validation, chunk=chunk)
+    whole = sorted([*train, *held_out])
+    for document, length in enumerate(lengths):
+        parts = [span for span in whole if span.document == document]
+        assert [span.start for span in parts] == [0, *(span.stop for span in parts[:-1])] and parts[-1].stop == length + 20
+    assert all(0 < span.stop - span.start <= chunk for span in whole)
+    assert all(before in train for before, after in pairwise(whole) if after in held_out)
+
+
+def test_a_corpus_knows_where_its_texts_come_from(tmp_path):
+    texts = [f"{i} " * 400 for i in range(3)]
+    for i, text in enumerate(texts):
+        write(tmp_path / "three" / f"{i}.txt", text)
+    for options in ({}, {"chunk": 100}, {"gap": 0, "validation": 0.3}):
+        corpus = load(tmp_path / "three", **options)
+        assert corpus.names == ("0.txt", "1.txt", "2.txt")
+        for found, spans in zip((corpus.train, corpus.validation), corpus.spans):
+            assert found == [texts[span.document][span.start:span.stop] for span in spans]
+
+
 # ---------------------------------------------------------------- what is printed
 
 def test_hash_and_bytes_by_hand():
@@ -157,9 +197,11 @@ def test_only_a_mark_at_the_start_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
-    ("a.txt", b"caf\xe9", r"a.txt is not UTF-8: byte 0xE9 at offset 3 \(line 1\). It may be latin1; .*iconv -f latin1"),
+    ("a.txt", b"caf\xe9", r"a.txt is not UTF-8: byte 0xE9 at offset 3 \(line 1\), likely cp1252; .*iconv -f cp1252"),
     ("a.txt", b"\xef\xbb\xbfx\r\n\xc3(", r"byte 0xC3 at offset 6 \(line 2\)"),
-    ("a.txt", "long".encode("utf-16"), r"byte 0xFF at offset 0 .*iconv -f utf-16"),
+    ("a.txt", "long".encode("utf-16") + b"x", r"a.txt is not UTF-16: byte 0x78 at offset 10"),
+    ("a.txt", "x" * 80, "a.txt: what begins with 'xxxx.*without a space, and would be one word; break it into lines"),
+    ("a.txt", "x y" * 80, "a.txt holds 240 bytes, too many for memory .* python -m gptcore tokenize a.txt --out shards/a"),
     ("a.txt", b"", "a.txt is empty"),
     ("a.txt", b"\xef\xbb\xbf \r\n", "a.txt is empty"),
     ("a.txt", "x\r\n12<|endoftext|>", r"a.txt holds <\|endoftext\|> at character 4 \(line 2\)"),
@@ -167,7 +209,9 @@ def test_only_a_mark_at_the_start_is_dropped(tmp_path):
     ("a.txt", "x", "too short to split"),
     ("a.pdf", TEXT, "a.pdf is no .txt file; .* named a.txt"),
 ])
-def test_bad_files_are_refused_with_the_reason(tmp_path, name, content, message):
+def test_bad_files_are_refused_with_the_reason(tmp_path, monkeypatch, name, content, message):
+    monkeypatch.setattr(corpora, "LARGEST", 200)
+    monkeypatch.setattr(corpora, "LONGEST", 40)
     with pytest.raises(CorpusError, match=message):
         load(write(tmp_path / name, content))
 

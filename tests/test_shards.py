@@ -204,8 +204,13 @@ def test_other_formats_are_read_by_datasets(tmp_path):
 def test_what_cannot_be_read_is_refused_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setenv("GPTCORE_OFFLINE", "1")
     (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
-    with pytest.raises(CorpusError, match=r"latin.txt is not UTF-8: it holds the byte 0xE9.*iconv"):
-        joined(open_source(tmp_path / "latin.txt"))
+    with pytest.raises(CorpusError, match=r"latin.txt is not UTF-8: byte 0xE9 at offset 0 .*iconv"):
+        open_source(tmp_path / "latin.txt")  # at once, before a tokenizer is trained in vain
+    (tmp_path / "endless.txt").write_text("x" * 999)
+    monkeypatch.setattr(sources, "PIECE", 100)
+    monkeypatch.setattr(corpora, "LONGEST", 400)
+    with pytest.raises(CorpusError, match="goes on for 500 characters without a space"):
+        joined(open_source(tmp_path / "endless.txt"))
     with pytest.raises(CorpusError, match="no known corpus"):
         open_source("nothing")
     for name in ("owner/name", str(tmp_path / "latin.pdf")):
