@@ -20,7 +20,7 @@ from gptcore.files import atomic_write
 
 __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "beside_healthy", "bytes_and_bits", "canvas",
            "character_map", "curves", "entropy_dots", "firing_curves", "gap_bars", "heat_map", "kind_dots",
-           "ladder_bars", "layer_histograms", "live", "loss_curves", "memory_bars", "next_character_bars",
+           "ladder_bars", "layer_histograms", "leak_curves", "live", "loss_curves", "memory_bars", "next_character_bars",
            "number_bits", "parameter_curves", "reading", "run_panels", "save", "show", "shown_and_paid",
            "spread_labels", "stream_curves", "surprisal_text", "token_text", "train_and_validation", "visible"]
 
@@ -112,6 +112,17 @@ def spread_labels(axes: Axes, least: float | int = 14) -> None:
         height = axes.transData.transform(label.xy)[1] * to_points
         free = max(height, free + least)
         label.xyann = (label.xyann[0], label.xyann[1] + free - height)
+
+
+def leak_curves(found: Mapping[str, Sequence[float | int]], distances: Sequence[float | int], title: str) -> Figure:
+    """Draw for each split the share of its validation passages that stand in training text so near, or nearer."""
+    shares = {name: [100 * share for share in shares] for name, shares in found.items()}
+    figure, axes = curves(distances, shares, title, "characters to the nearest training text that holds it",
+                          "% of the validation passages")
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    spread_labels(axes)
+    return figure
 
 
 def train_and_validation(panels: Mapping[str, pd.DataFrame], title: str,

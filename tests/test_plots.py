@@ -399,3 +399,11 @@ def test_where_outputs_are_stored_a_live_panel_is_one_figure_at_the_end(monkeypa
         panel()
         assert shown == []
     assert shown == ["falls"]
+
+
+def test_leak_curves_show_shares_against_distance():
+    figure = plots.leak_curves({"honest": [0, 0.1, 0.5], "in chunks": [0.2, 0.4, 0.5]}, [100, 1000, 10_000], "Chunks leak")
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log" and left_title(figure) == "Chunks leak"
+    assert [list(line.get_ydata()) for line in axes.lines] == [[0, 10, 50], [20, 40, 50]]
+    assert "honest" in texts(figure) and "in chunks" in texts(figure)
