@@ -11,7 +11,9 @@ from pathlib import Path
 
 import torch
 
-from gptcore import corpora, planning
+from gptcore import corpora, leakage, planning
+from gptcore.advice import advice
+from gptcore.card import NOT_STATED
 from gptcore.device import Device, choose_device, environment_report, set_threads
 from gptcore.distributed import Elsewhere, Lost, Processes
 from gptcore.experiment import DEFAULT_TOKENIZER, Experiment, begun, make_tokenizer, report, resume, start, wrap_up
@@ -29,6 +31,7 @@ from gptcore.tokenizing import write_shards
 from gptcore.training import Diverged, Interrupted
 
 RUN = Path("runs/playhouse")
+LOOKED_THROUGH = 1_000_000  # bytes of validation text, up to which train says what it shares with the training text
 DEFAULTS = {"corpus": "playhouse", "tokenizer": DEFAULT_TOKENIZER, "preset": "playhouse"}
 TRAIN = TrainConfig(steps=1000, batch_size=16, learning_rate=2e-3, warmup=50, eval_every=100, eval_windows=64)
 # What two minutes on two CPU cores buy on the Playhouse: many small steps. The strong decay keeps a model that reads its
@@ -120,8 +123,12 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command(train, "train", "train a GPT on any text")
     sub.add_argument("--corpus", default=DEFAULTS["corpus"],
-                     help=f"a name ({', '.join(corpora.KNOWN)}), a .txt file, a folder of them or a folder of shards "
+                     help=f"a name ({', '.join(corpora.KNOWN)}), a .txt file, a folder of them, a list of books (.csv) or a "
+                          f"folder of shards "
                           f"({DEFAULTS['corpus']})")
+    sub.add_argument("--encoding", metavar="NAME", help="what text files are in that are not UTF-8, as cp1252 (refused)")
+    sub.add_argument("--licence", default=NOT_STATED, metavar="TEXT",
+                     help=f"the licence of the text, for the data card ({NOT_STATED})")
     sub.add_argument("--out", type=Path, help="the run folder (runs/NAME OF THE CORPUS)")
     sub.add_argument("--tokenizer", help="characters, bpe:SIZE, tiktoken:gpt2 or the path of a saved one (that of the "
                                          f"shards, or {DEFAULTS['tokenizer']})")
@@ -174,6 +181,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="PATH", help="the folder for the shards; without SOURCE, a file for the "
                                                               "tokenizer (JSON)")
     sub.add_argument("--tokenizer", help=f"as in train ({DEFAULTS['tokenizer']}, learned from the first 20 MB of SOURCE)")
+    sub.add_argument("--encoding", metavar="NAME", help="as in train")
     group = sub.add_argument_group("without SOURCE")
     group.add_argument("--corpus", default=DEFAULTS["corpus"], help=f"as in train ({DEFAULTS['corpus']})")
     group.add_argument("--text", help="show how this text is cut (the beginning of the validation text)")
@@ -243,16 +251,19 @@ def train(options: argparse.Namespace) -> None:
         print(f"Best validation loss {lowest:.4f} nats per token on fixed windows, or "
               f"{lowest / math.log(2) / experiment.bytes_per_token:.4f} bits per byte.\n\nA sample:\n\n"
               f"{wrap_up(experiment, device)}\n\n"
-              f"In {folder}: log.csv, best and last checkpoint, sample.txt, figures/loss.png.\n"
+              f"In {folder}: log.csv, best and last checkpoint, data_card.md, sample.txt, figures/loss.png.\n"
               f"To read more:  python -m gptcore sample {folder}\n"
               f"To measure it: python -m gptcore evaluate {folder}\n"
               f"To look into:  python -m gptcore inspect {folder}")
 
 
-def introduce(experiment: Experiment, config: GPTConfig) -> None:
-    """Say what is about to be trained, and on what."""
-    print(f"{experiment.corpus}\ntokenizer   {experiment.tokenizer}, {experiment.bytes_per_token:.2f} bytes per token\n"
-          f"model       {sum(count_parameters(config).values()):,} parameters", flush=True)
+def introduce(experiment: Experiment, model: GPTConfig, config: TrainConfig) -> None:
+    """Say what is about to be trained on what, and what can come of it."""
+    corpus, size = experiment.corpus, experiment.shards and experiment.shards.index["bytes"]
+    print(f"{corpus}\ntokenizer   {experiment.tokenizer}")
+    if corpus.name not in corpora.KNOWN and not size and corpus.validation_bytes < LOOKED_THROUGH:
+        print(f"\n{leakage.report(corpus)}")
+    print(f"\n{advice(corpus, 1 / experiment.bytes_per_token, model, config, size)}\n", flush=True)
 
 
 def train_together(options: argparse.Namespace, device: Device, processes: Processes) -> Experiment:
@@ -269,12 +280,14 @@ def train_together(options: argparse.Namespace, device: Device, processes: Proce
     path = Path(options.corpus).resolve()
     out = options.out or Path("runs") / (path.stem if path.is_file() else path.name)
     asked = options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields)
-    there = processes.on_first(lambda: not options.overwrite and begun(out, *asked, options.sample_prompts))
+    read = {"sample_prompts": options.sample_prompts, "encoding": options.encoding}
+    there = processes.on_first(lambda: not options.overwrite and begun(out, *asked, **read))
     if processes.any(bool(there)):
         if processes.first:
             print(f"{out} holds this run already: it goes on from its last checkpoint (--overwrite begins anew)", flush=True)
         return resume(out, **how, **switches)
-    return start(out, *asked, overwrite=options.overwrite, sample_prompts=options.sample_prompts, before=introduce, **how)
+    return start(out, *asked, overwrite=options.overwrite, licence=options.licence, **read, **how,
+                 before=lambda experiment, model: introduce(experiment, model, asked[-1]))
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -353,7 +366,7 @@ def tokenize(options: argparse.Namespace) -> None:
     When it is stopped or killed, the same command goes on."""
     if options.source is not None:
         return make_shards(options)
-    corpus = corpora.load(options.corpus)
+    corpus = corpora.load(options.corpus, encoding=options.encoding)
     tokenizer = make_tokenizer(options.tokenizer or DEFAULTS["tokenizer"], corpus, progress=not options.quiet)
     tokens = sum(len(tokenizer.encode(text)) for text in corpus.validation)
     print(f"{corpus}\n{tokenizer}, {corpus.validation_bytes / tokens:.2f} bytes per token of the validation text")
@@ -368,7 +381,8 @@ def make_shards(options: argparse.Namespace) -> None:
     """What tokenize does with a SOURCE."""
     if options.out is None:
         raise ValueError(f"where shall the shards of {options.source} go? Name a folder: --out shards/mine")
-    source, progress, name = open_source(options.source, options.column, options.split), not options.quiet, options.tokenizer
+    source = open_source(options.source, options.column, options.split, options.encoding)
+    progress, name = not options.quiet, options.tokenizer
     refuse_foreign(options.out)  # before a tokenizer is trained in vain
     if name is None:  # a folder that was begun has its tokenizer already
         name = str(options.out / TOKENIZER) if is_shards(options.out) else DEFAULTS["tokenizer"]

@@ -13,6 +13,7 @@ import torch
 
 from gptcore import corpora, plots
 from gptcore.batches import Batches
+from gptcore.card import NOT_STATED, make_card, save_card
 from gptcore.checkpoint import Checkpoint, State, load_checkpoint
 from gptcore.corpora import Corpus
 from gptcore.device import Device, choose_device
@@ -77,10 +78,10 @@ class Experiment:
         try:
             settings = json.loads(about.read_text(encoding="utf-8"))
             name, expected = settings["corpus"], settings["validation_sha256"]
-            prompts = tuple(settings.get("sample_prompts", ()))
+            prompts, encoding = tuple(settings.get("sample_prompts", ())), settings.get("encoding")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{about} is damaged ({error!r}); bring back a copy of it, or train anew") from None
-        corpus, shards = open_corpus(name)
+        corpus, shards = open_corpus(name, encoding)
         if corpus.validation_hash != expected:
             raise ValueError(f"the validation text of {name} had the hash {expected} when the run began and has "
                              f"{corpus.validation_hash} now; bring the old text back, or train anew")
@@ -135,15 +136,15 @@ class Experiment:
             self.sample(model, checkpoint.state)
 
 
-def open_corpus(name: str) -> tuple[Corpus, Shards | None]:
-    """Load a corpus by name, file or folder; of a folder of shards only the text to be judged by, and the shards."""
+def open_corpus(name: str, encoding: str | None = None) -> tuple[Corpus, Shards | None]:
+    """Load a corpus as corpora.load does; of a folder of shards only the text to be judged by, and the shards."""
     shards = Shards(name) if name not in corpora.KNOWN and is_shards(name) else None
-    return shards.corpus() if shards else corpora.load(name), shards
+    return shards.corpus() if shards else corpora.load(name, encoding=encoding), shards
 
 
 def begun(
     folder: str | Path, corpus: str, tokenizer: str | None, model: GPTConfig, config: TrainConfig,
-    sample_prompts: Sequence[str] = (),
+    sample_prompts: Sequence[str] = (), encoding: str | None = None,
 ) -> bool:
     """Does the folder hold this very run, so that `resume` goes on with it? The arguments are those of `start`.
 
@@ -153,7 +154,7 @@ def begun(
     if not run.last.exists():
         return False
     there = _read_json(run.path / "experiment.json") | _settings(**_read_json(run.config))
-    asked = _about(corpus, tokenizer, sample_prompts) | _settings(model.to_dict(), config.to_dict())
+    asked = _about(corpus, tokenizer, sample_prompts, encoding) | _settings(model.to_dict(), config.to_dict())
     if differences := [f"{name} is {there.get(name)!r} there and {value!r} here" for name, value in asked.items()
                        if there.get(name) != value]:
         raise FileExistsError(f"{run.path} already holds a run, another one: {'; '.join(differences)}. To go on with it as "
@@ -174,10 +175,13 @@ def start(
     overwrite: bool = False,
     progress: bool = True,
     sample_prompts: Sequence[str] = (),
+    encoding: str | None = None,
+    licence: str = NOT_STATED,
     before: Callable[[Experiment, GPTConfig], None] | None = None,
 ) -> Experiment:
     """Train a new model from a corpus into a folder. Its vocabulary is the tokenizer's, whatever `model` says.
 
+    Files that are not UTF-8 are read as `encoding`. `licence` goes into the data card, data_card.md; shards have none.
     `before` is called with what was prepared, in the first process, before the first step. At each evaluation the model
     continues each of the `sample_prompts`, the empty one from the start of a document: samples.csv.
     The corpus can be a folder of shards; they are read once, to be held to their checksums. The tokenizer is theirs then,
@@ -186,7 +190,8 @@ def start(
     """
     def made() -> tuple[Experiment, GPT]:
         processes.refuse_uneven(config.accumulation)
-        experiment, gpt = prepare(folder, corpus, tokenizer, model, config.seed, overwrite, progress, tuple(sample_prompts))
+        experiment, gpt = prepare(folder, corpus, tokenizer, model, config.seed, overwrite, progress, tuple(sample_prompts),
+                                  encoding, licence)
         if before:
             before(experiment, gpt.config)
         return experiment, gpt
@@ -202,13 +207,13 @@ def start(
 
 def prepare(
     folder: str | Path, corpus: str, tokenizer: str | None, model: GPTConfig, seed: int, overwrite: bool, progress: bool,
-    sample_prompts: tuple[str, ...],
+    sample_prompts: tuple[str, ...], encoding: str | None, licence: str,
 ) -> tuple[Experiment, GPT]:
-    """Make the folder of a new run, with its tokenizer, and the model."""
-    text, shards = open_corpus(corpus)
+    """Make the folder of a new run, with its tokenizer and its data card, and the model."""
+    text, shards = open_corpus(corpus, encoding)
     run = RunFolder(folder)
     run.refuse_if_used(overwrite)  # at once, and nothing is removed before all that can be refused has been looked at
-    about = _about(corpus, tokenizer, sample_prompts)
+    about = _about(corpus, tokenizer, sample_prompts, encoding)
     if shards:
         if tokenizer:
             shards.refuse_other(make_tokenizer(tokenizer, text, progress))
@@ -224,18 +229,20 @@ def prepare(
     run.empty(overwrite)
     (run.path / SAMPLES).unlink(missing_ok=True)
     experiment.tokenizer.save(run.path / "tokenizer.json")
+    if not shards:
+        save_card(make_card(text, made, licence, [ids[1:-1] for ids in experiment.train_documents]), run.path)
     with atomic_write(run.path / "experiment.json") as temporary:
         about["validation_sha256"] = text.validation_hash
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return experiment, gpt
 
 
-def _about(corpus: str, tokenizer: str | None, sample_prompts: Sequence[str]) -> dict:
+def _about(corpus: str, tokenizer: str | None, sample_prompts: Sequence[str], encoding: str | None) -> dict:
     """What experiment.json says of the arguments of `start`."""
     path = corpus not in corpora.KNOWN and Path(corpus).exists()
     return {"corpus": str(Path(corpus).resolve()) if path else corpus,  # to be found again from another folder
             "tokenizer": tokenizer if tokenizer or (path and is_shards(corpus)) else DEFAULT_TOKENIZER,
-            "sample_prompts": list(sample_prompts)}
+            "sample_prompts": list(sample_prompts)} | ({"encoding": encoding} if encoding else {})
 
 
 def _settings(model: dict, train: dict, **_: object) -> dict:

@@ -25,7 +25,7 @@ from .splits import Span
 __all__ = ["Leak", "found_within", "leak_cost", "near_duplicates", "report", "shared_passages"]
 
 WORD = re.compile(r"\w+")
-BANDS, ROWS = 64, 2  # of a signature: two texts half alike are compared with probability 1 - (1 - 0.5 ** 2) ** 64
+BANDS, ROWS = 64, 2  # of a signature: two texts alike by 0.3 are compared with probability 1 - (1 - 0.3 ** 2) ** 64
 START = 256  # the token before the first byte of a piece
 
 
@@ -59,7 +59,7 @@ def found_within(passages: pd.DataFrame, distances: Sequence[float | int]) -> li
     return [float((passages["distance"] <= distance).mean()) for distance in distances]
 
 
-def near_duplicates(texts: Sequence[str], least: float | int = 0.5, n: int = 5) -> pd.DataFrame:
+def near_duplicates(texts: Sequence[str], least: float | int = 0.3, n: int = 5) -> pd.DataFrame:
     """Pairs of texts that are nearly the same: the columns first, second and similarity, the most similar pair first.
 
     The similarity is Jaccard's: of all different passages of n words that two texts have, the share that both have. So

@@ -48,7 +48,7 @@ def texts(tmp_path_factory):
 def test_train_leaves_all_that_is_needed(texts):
     names = {path.name for path in (texts / "my run").iterdir()}
     assert names == {"experiment.json", "config.json", "tokenizer.json", "log.csv", "last.safetensors", "best.safetensors",
-                     "sample.txt", "figures"}
+                     "sample.txt", "figures", "data_card.json", "data_card.md"}
     assert [path.name for path in (texts / "my run/figures").iterdir()] == ["loss.png"]
     rows = list(csv.DictReader((texts / "my run" / "log.csv").open()))
     assert [row["step"] for row in rows] == ["0", "3", "6"]
@@ -153,28 +153,46 @@ def test_the_text_is_introduced_before_and_read_after_the_training(texts):
     tokens, total = (sum(len(document) - 1 for document in opened.validation_documents), opened.corpus.validation_bytes)
     lowest = opened.log()["val_loss"].min()
     order = [said.index(part) for part in (
-        "corpus      texts (a folder)", "train       10 documents", f"{total / tokens:.2f} bytes per token",
+        "corpus      texts (a folder)", "train       10 documents", f"tokens of {total / tokens:.2f} bytes",
         f"{sum(p.numel() for p in opened.model().parameters()):,} parameters", f"Best validation loss {lowest:.4f}",
         f"{lowest * tokens / total / np.log(2):.4f} bits per byte", (texts / "told/sample.txt").read_text(encoding="utf-8"),
         "gptcore sample told")]
     assert order == sorted(order) and str(texts) not in said
 
 
-def test_the_same_command_goes_on_and_another_one_is_refused_by_what_differs(texts):
-    before = (texts / "my run" / "last.safetensors").read_bytes()
-    again = gptcore("train", "--corpus", "texts", "--out", "my run", *SMALL, "--recompute", cwd=texts)
-    assert again.returncode == 0 and "holds this run already" in again.stdout, again.stderr
+def test_a_folder_in_another_encoding_is_read_when_told_and_its_leaks_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "--corpus", str(ROOT / "data/repair_cafe"), "--out", "run", "--quiet", *SMALL]
+    told = ["--encoding", "cp1252"]
+    assert main(train) == 1 and "--encoding cp1252" in capsys.readouterr().err and not Path("run").exists()
+    assert main([*train, *told, "--licence", "MIT"]) == 0
+    said = capsys.readouterr().out
+    assert "(zip handout final.txt) is training text" in said and "left out    2023-08-12" in said
+    assert re.search(r"^plan +6 steps of 256 tokens", said, re.MULTILINE)
+    card, opened = json.loads(Path("run/data_card.json").read_text(encoding="utf-8")), Experiment.open("run")
+    assert card["licences"] == "MIT" and card["split"]["hash"] == opened.corpus.validation_hash
+    assert card["tokenizer"]["train tokens"] == sum(len(opened.tokenizer.encode(text)) for text in opened.corpus.train)
+    assert main([*train, *told]) == 0 and "holds this run already" in capsys.readouterr().out
+    tokenize = ["tokenize", train[2], "--out", "shards", "--tokenizer", "bpe:300", "--processes", "1", "--quiet"]
+    assert main(tokenize) == 1 and main([*tokenize, *told]) == 0
+
+
+def test_the_same_command_goes_on_and_another_one_is_refused_by_what_differs(texts, monkeypatch, capsys):
+    monkeypatch.chdir(texts)
+    before = Path("my run/last.safetensors").read_bytes()
+    train = ["train", "--corpus", "texts", "--out", "my run", "--quiet", *SMALL]
+    assert main([*train, "--recompute"]) == 0 and "holds this run already" in capsys.readouterr().out
     for changed, named in ((["--steps", "7"], "steps is 6 there and 7 here"), (["--n-embd", "32"], "n_embd is 16"),
                            (["--tokenizer", "characters"], "tokenizer is 'bpe:300'"),
-                           (["--corpus", "playhouse"], "corpus is"),
+                           (["--corpus", "playhouse"], "corpus is"), (["--encoding", "cp1252"], "encoding is None there"),
                            (["--sample-prompt", "Ada"], "sample_prompts is [] there")):
-        done = gptcore("train", "--corpus", "texts", "--out", "my run", *SMALL, *changed, cwd=texts)
-        assert done.returncode == 1 and named in done.stderr, done.stderr
-        assert "--resume 'my run'" in done.stderr and "--overwrite" in done.stderr
-    assert (texts / "my run" / "last.safetensors").read_bytes() == before
-    done = gptcore("train", "--corpus", "texts", "--out", "my run", "--overwrite", *SMALL, cwd=texts)
+        assert main([*train, *changed]) == 1
+        said = capsys.readouterr().err
+        assert named in said and "--resume 'my run'" in said and "--overwrite" in said
+    assert Path("my run/last.safetensors").read_bytes() == before
+    done = gptcore(*train, "--overwrite", cwd=texts)  # in a process of its own, as before
     assert done.returncode == 0, done.stderr
-    assert (texts / "my run" / "last.safetensors").read_bytes() == before  # the same run again, bit for bit
+    assert Path("my run/last.safetensors").read_bytes() == before  # the same run again, bit for bit
 
 
 @pytest.mark.parametrize("wrong", [["--tokenizer", "words"], ["--tokenizer", "bpe:3"], ["--corpus", "nothing"],
