@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import math
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -418,5 +419,17 @@ def announce(options: argparse.Namespace):
     return device
 
 
+def leave(code: int) -> None:
+    """End this process. One of several ends at once: gloo's threads, now and then, abort a Python that takes itself down.
+
+    That is behind the last line of the program, with all files written, and torchrun would call the whole run a failure.
+    """
+    if Processes.started().count > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -104,3 +104,14 @@ def test_what_several_processes_cannot_do_is_refused(tmp_path, monkeypatch, caps
         monkeypatch.setenv(name, value)
     assert Processes.started() == Processes(0, 2)
     assert main(["evaluate", "nowhere"]) == 1 and "only train shares" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count, late", [(1, "late\n"), (2, "")])
+def test_one_of_several_processes_ends_at_once_with_all_said(count, late):
+    """Nothing is taken down behind its last line, where gloo's threads now and then abort a whole run."""
+    program = ("import atexit; from gptcore.__main__ import leave; atexit.register(print, 'late'); "
+               "print('said'); leave(3)")
+    together = {"TORCHELASTIC_RUN_ID": "1", "RANK": "1", "WORLD_SIZE": "2"} if count > 1 else {}
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)} | together,
+                          capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, f"said\n{late}")
