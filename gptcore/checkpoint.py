@@ -1,4 +1,4 @@
-"""All that a run needs to go on, in one file. Built by hand in notebooks/09_training_at_scale.ipynb.
+"""All that a run needs to go on, in one file. Shown in notebooks/09_training_at_scale.ipynb.
 
 Tensors (weights, optimizer moments, random states) and, as JSON in the file's metadata, the rest. One file, because two
 files can be of two different steps after a crash. No pickle: reading a checkpoint runs no code.

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, and how it stays whole. Built by hand in notebooks/09_training_at_scale.ipynb.
+"""The folder of a run: what lies where, and how it stays whole. Used in notebooks/09_training_at_scale.ipynb.
 
     config.json       the settings, and the machine
     log.csv           one row per evaluation; step, tokens and skipped (fp16 steps left out) count from the beginning

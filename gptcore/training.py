@@ -1,6 +1,6 @@
 """One training loop for CPU and GPU, one process or several, whose killed runs go on exactly.
 
-Built by hand in notebooks/05_gpt.ipynb.
+Built by hand in notebooks/05_gpt.ipynb and 09_training_at_scale.ipynb.
 """
 
 import hashlib

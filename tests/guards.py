@@ -60,10 +60,8 @@ UNCHECKED = {
     "gptcore.planning.UTILISATION": "a constant that a published run had",
     "gptcore.planning.details": "what the functions that are checked say, printed",
     "gptcore.planning.duration": "a number of seconds in words",
-    "gptcore.planning.flops_per_token": "chapter 09",
     "gptcore.planning.largest_batch": "peak_memory, solved for the batch",
     "gptcore.planning.overview": "what the functions that are checked say, printed",
-    "gptcore.planning.peak_memory": "chapter 09",
     "gptcore.planning.time_estimate": "a product and a division",
     "gptcore.planning.training_tokens": "a look into a table",
     "gptcore.planning.utilisation": "a product and a division",
@@ -79,9 +77,7 @@ UNCHECKED = {
     "gptcore.quantization.save_quantized": "a file format",
     "gptcore.quantization.size_table": "a count of bytes; chapter 07 counts them by hand and holds its totals to it",
     "gptcore.training.Interrupted": "an exception",
-    "gptcore.training.accumulate_gradients": "chapter 09",
-    "gptcore.training.make_optimizers": "chapter 09",
-    "gptcore.training.recomputing": "chapter 09",
+    "gptcore.training.make_optimizers": "decay_groups of chapter 05, handed to optimizers of torch",
     "gptcore.training.train": "its loop is written out in chapter 05, which asserts that both end alike; the rest is files",
 }
 

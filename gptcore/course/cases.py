@@ -6,7 +6,9 @@ function gives copies of what the next case needs, too: who writes x += 1 must n
 """
 
 import copy
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,23 @@ from torch import Tensor, nn
 
 from gptcore import playhouse
 from gptcore.attention import KeyValueCache, attention_weights
-from gptcore.batches import validation_windows
+from gptcore.batches import Batches, validation_windows
 from gptcore.course.check import spared
+from gptcore.device import Device
+from gptcore.distributed import ALONE, Processes
+from gptcore.evaluation import cross_entropy
 from gptcore.gpt import GPT, PRESETS, GPTConfig
 from gptcore.mlp import MLPConfig, MLPModel
 from gptcore.quantization import Scheme
 from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document
 
-__all__ = ["ATTENTION_LAYERS", "BATCHES", "BLOCKS", "BPE", "BYTE_NATS", "CACHES", "CHARACTERS", "CHUNKS", "CONFIGS",
-           "DECAY", "DEQUANTIZED", "DISTRIBUTIONS", "ENTROPIES", "FIRING", "FIXED_WINDOWS", "GENERATIONS", "GPTQ", "GPTS",
-           "INT8_LAYERS", "LOGITS", "MASKS", "MEMORY", "MERGES", "MLPS", "MODEL_DOCUMENTS", "MODEL_WINDOWS", "NATS",
-           "NATS_IN_PAIRS", "NGRAM", "PACKED", "QUERIES_AND_KEYS", "QUERIES_KEYS_VALUES", "RATES", "RATES_OF_UNITS",
-           "REPLAYS", "ROUNDED", "SCALES", "SPLITS", "STATISTICS", "TOKENS", "UNPACKED", "pile_of_books"]
+__all__ = ["ACCUMULATED", "ATTENTION_LAYERS", "BATCHES", "BLOCKS", "BPE", "BYTE_NATS", "CACHES", "CHARACTERS",
+           "CHUNKS", "CONFIGS", "DECAY", "DEQUANTIZED", "DISTRIBUTIONS", "ENTROPIES", "FIRING", "FIXED_WINDOWS",
+           "GENERATIONS", "GPTQ", "GPTS", "INT8_LAYERS", "LOGITS", "MASKS", "MEMORY", "MERGES", "MLPS",
+           "MODEL_DOCUMENTS", "MODEL_WINDOWS", "NATS", "NATS_IN_PAIRS", "NGRAM", "OPERATIONS", "PACKED", "PEAKS",
+           "QUERIES_AND_KEYS", "QUERIES_KEYS_VALUES", "RATES", "RATES_OF_UNITS", "RECOMPUTED", "REPLAYS", "ROUNDED",
+           "SCALES", "SPLITS", "STATISTICS", "TOKENS", "UNPACKED", "pile_of_books"]
 
 CHARACTERS = {
     "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
@@ -816,4 +822,140 @@ INT8_LAYERS = {
     "in double precision": typed(normal(4, 5), BYTE_CODES, torch.tensor([[0.5], [0.01]])),
     "tiny numbers": typed(1e-29 * normal(4, 5).float(), BYTE_CODES, torch.tensor([[0.5], [0.01]])),
     "tinier than 1e-30": typed(torch.tensor([[6e-31, -3e-31, 0, 1e-31, 0]]), BYTE_CODES, torch.tensor([[0.5], [0.01]])),
+}
+
+
+def operations(*given: Any, **changes: Any) -> Callable:
+    """A case that counts the operations of a small model with these changes."""
+    config = GPTConfig(**{**SIZES, "n_layer": 3, "n_head": 2, "n_embd": 6, "head_size": 5} | changes)
+    return lambda flops_per_token: dict(flops_per_token(config, *given))
+
+
+OPERATIONS = {
+    "whole windows": operations(),
+    "windows of four": operations(4),
+    "one layer, heads as wide as C": operations(3, n_layer=1, head_size=None),
+    "untied": operations(2, tied=False, vocab_size=11),
+}
+
+
+def most_bytes(*given: Any, half: bool = False, accumulation: int = 1, plain: bool = False, **changes: Any) -> Callable:
+    """A case that predicts the peak of a small model's memory with these changes; `plain` names neither option."""
+    config = GPTConfig(**{**SIZES, "n_layer": 3, "n_head": 2, "n_embd": 6, "head_size": 5} | changes)
+    options = {} if plain else {"half": half, "accumulation": accumulation}
+    return lambda peak_memory: dict(peak_memory(config, *given, **options))
+
+
+PEAKS = {
+    "several micro-batches": most_bytes(2, accumulation=3),
+    "two micro-batches of shorter windows": most_bytes(5, 4, accumulation=2),
+    "one micro-batch, many windows": most_bytes(9),
+    "one micro-batch, one short window": most_bytes(1, 2),
+    "half, several micro-batches": most_bytes(3, accumulation=2, half=True),
+    "half, many windows": most_bytes(8, 6, half=True),
+    "half, one short window": most_bytes(1, 1, half=True),
+    "half, ReLU, one layer, untied": most_bytes(4, 5, half=True, activation="relu", n_layer=1, tied=False),
+    "as much in the update as on the way back":
+        most_bytes(5, 1, vocab_size=6, n_embd=6, n_layer=3, n_head=2, head_size=3),
+    "unless told otherwise": most_bytes(2, plain=True),
+    "no window": most_bytes(0),
+    "no micro-batch": most_bytes(1, accumulation=0),
+}
+
+
+class Unhurried(GPT):
+    """A GPT that can wait with the sum over processes, as torch's wrapper can, and notes during which calls it did."""
+
+    waits, waiting = (), False
+
+    @contextmanager
+    def no_sync(self) -> Iterator[None]:
+        self.waiting = True
+        yield
+        self.waiting = False
+
+    def forward(self, ids: Tensor, cache: list[KeyValueCache] | None = None) -> Tensor:
+        self.waits = (*self.waits, self.waiting)
+        return super().forward(ids, cache)
+
+
+@dataclasses.dataclass(frozen=True)
+class Alike(Processes):
+    """Several processes that all hold the same: their sum is so many times what one has."""
+
+    def sum(self, x: Tensor) -> Tensor:
+        return self.count * x
+
+
+MICRO_BATCHES = [Batches([np.arange(length) % 9], 6, size, 0).batch(0) for length, size in ((2, 3), (3, 5), (7, 4))]
+
+
+def accumulated(
+    number: int = 3, dtype: torch.dtype | None = None, scale: float = 0.0, processes: Processes = ALONE, plain: bool = False
+) -> Callable:
+    """A case that adds up gradients of some micro-batches, of 3, 10 and 24 targets; `plain` gives no more than it must."""
+    def case(accumulate_gradients: Callable) -> dict[str, Any]:
+        model = Unhurried(GPTConfig(**SIZES))
+        fix_weights(model)
+        model.to(torch.float32 if dtype else torch.float64)
+        device = Device(torch.device("cpu"), dtype, "a case")
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale) if scale else None
+        more = () if plain else (scaler, processes)
+        loss, count = accumulate_gradients(model, MICRO_BATCHES[:number], device, *more)
+        seen = {"the loss": loss, "it takes part in gradients": loss.requires_grad, "the count": count,
+                "calls that wait": list(model.waits)}
+        return seen | {f"gradient of {name}": weight.grad for name, weight in model.named_parameters()}
+    return case
+
+
+ACCUMULATED = {
+    "three micro-batches": accumulated(),
+    "one": accumulated(1),
+    "three arguments, and no more": accumulated(2, plain=True),
+    "forward in bf16": accumulated(2, dtype=torch.bfloat16),
+    "a scaler that multiplies by 1,024": accumulated(scale=1024.0),
+    "two processes": accumulated(processes=Alike(0, 2)),
+    "three processes, and a scaler": accumulated(2, scale=64.0, processes=Alike(1, 3)),
+    "two processes, one micro-batch each": accumulated(1, processes=Alike(0, 2)),
+}
+
+
+def opened(recomputing: Callable, blocks: nn.ModuleList) -> AbstractContextManager:
+    """A `with` of what may be a generator, as a reader writes it, or a context manager made of one."""
+    made = recomputing(blocks)
+    return made if hasattr(made, "__enter__") else contextmanager(lambda: made)()
+
+
+def own_forwards(model: GPT) -> list[bool]:
+    """Of each block: has it a forward of its own, beside that of its class?"""
+    return ["forward" in vars(block) for block in model.blocks]
+
+
+def recomputed(dropout: float = 0.0, fails: bool = False, **changes: Any) -> Callable:
+    """A case that takes gradients while blocks recompute, and looks at what is kept for the way back, and left behind."""
+    def case(recomputing: Callable) -> dict[str, Any]:
+        model = GPT(GPTConfig(**SIZES | {"dropout": dropout, "init": "torch"} | changes)).double()
+        fix_weights(model)
+        kept: dict[int, Tensor] = {}
+        seen = {"before": own_forwards(model)}
+        try:
+            with opened(recomputing, model.blocks), torch.random.fork_rng([]):
+                seen["inside"] = own_forwards(model)
+                torch.manual_seed(3)
+                if fails:
+                    raise InterruptedError
+                with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.setdefault(x.data_ptr(), x), lambda x: x):
+                    loss = cross_entropy(model(IDS[:, :-1]), IDS[:, 1:]).sum()
+                seen |= {"kept bytes": sum(x.nbytes for x in kept.values()), "loss": loss}
+                seen["gradients"] = list(torch.autograd.grad(loss, list(model.parameters())))
+        except InterruptedError:
+            seen["an error"] = "came through"
+        return seen | {"afterwards": own_forwards(model)}
+    return case
+
+
+RECOMPUTED = {
+    "two blocks": recomputed(),
+    "three blocks, dropout": recomputed(dropout=0.4, n_layer=3),
+    "an error inside": recomputed(fails=True),
 }

@@ -463,4 +463,37 @@ EXERCISES = {
          "The dearest for each byte came first.":
             lambda saved, costs, needed: lowered(saved, costs, needed, lambda name: -costs[name] / saved[name])},
     ),
+    "ward_round": riddle("foreign", "high", "leak", "few", "low", swapped={
+        "Both end above the healthy one. Which of the two falls at once, and which hardly moves?": (1, 4),
+        "Six plays are soon learned by heart. Who is judged by the same six, and who by others?": (2, 3),
+        "In which of the two is the training healthy, and only what it is judged by is not?": (0, 3)}),
+    "evaluation_share": Exercise(
+        {"as many batches as steps": ((10, 10), 0.25), "400 every 100 steps": ((100, 400), 4 / 7),
+         "one after 33 steps": ((33, 1), 0.01), "none": ((5, 0), 0.0)},
+        {"A step goes forth and back: it takes three times as long as reading a batch.":
+            lambda every, batches: batches / (every + batches),
+         "That is evaluation against training. Wanted is its share of both together.":
+            lambda every, batches: batches / (3 * every),
+         "The way back takes twice as long as the way forth, so that a step takes three of these, not two.":
+            lambda every, batches: batches / (2 * every + batches)},
+    ),
+    "accumulation": Exercise(
+        {"one GPU, exactly": ((524_288, 1024, 16, 1), 32), "four GPUs, a little more": ((524_289, 1024, 16, 4), 36),
+         "three GPUs": ((100_000, 256, 32, 3), 15), "a small step": ((100, 256, 8, 2), 2)},
+        {"Each process has to take as many: round up to a multiple of their number.":
+            lambda tokens, block_size, batch_size, processes: math.ceil(tokens / (block_size * batch_size)),
+         "That is for each process. A step has all of them.":
+            lambda tokens, block_size, batch_size, processes: math.ceil(tokens / (block_size * batch_size * processes)),
+         "At least so many tokens: round up.":
+            lambda tokens, block_size, batch_size, processes: tokens // (block_size * batch_size * processes) * processes},
+    ),
+    "operations_for": Exercise(
+        {"a tenth for a hundred times as many": ((0.1, -0.5, 0.0), 100.0), "a steeper line": ((0.25, -2.0, 2.0), 2 * math.e),
+         "where the line begins": ((math.e, -0.3, 1.0), 1.0)},
+        {"Those are logarithms: take the exponential.": lambda gap, slope, start: (math.log(gap) - start) / slope,
+         "That goes from operations to the gap. Solve the line for the operations.":
+            lambda gap, slope, start: math.exp(slope * math.log(gap) + start),
+         "The line is between logarithms: take that of the gap first.":
+            lambda gap, slope, start: math.exp((gap - start) / slope)},
+    ),
 }
