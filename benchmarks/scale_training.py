@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
+from gptcore.__main__ import leave
 from gptcore.device import choose_device
 from gptcore.distributed import Processes
 from gptcore.gpt import GPT, GPTConfig
@@ -50,7 +51,7 @@ def main() -> None:
     if options.worker:
         name, steps, threads = options.worker
         print_seconds((MODELS | QUICK)[name], int(steps), int(threads))
-        return
+        leave(0)
     models, rounds, steps = (QUICK, 2, 3) if options.quick else (MODELS, 5, 12)
     print(f"Load {os.getloadavg()[0]:.2f} before; median of {rounds} rounds of {steps} steps\n\n"
           f"| model | contender | tokens per second | times as fast as {ONE} | in single rounds |\n|---|---|---|---|---|")

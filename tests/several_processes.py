@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
+from gptcore.__main__ import leave, main
 from gptcore.batches import Batches, validation_windows
 from gptcore.checkpoint import load_checkpoint
 from gptcore.device import Device
@@ -169,9 +170,8 @@ if __name__ == "__main__":
     mode, place, *rest = sys.argv[1:]
     if mode == "check":
         check(Path(place))
+        leave(0)
     else:  # the command line, with process 1 killed on the way
-        from gptcore.__main__ import main
-
         if not Processes.started().first:
             threading.Thread(target=be_killed, args=(Path(place), int(mode)), daemon=True).start()
-        sys.exit(main(rest))
+        leave(main(rest))
