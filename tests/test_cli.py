@@ -177,6 +177,47 @@ def test_a_folder_in_another_encoding_is_read_when_told_and_its_leaks_are_named(
     assert main(tokenize) == 1 and main([*tokenize, *told]) == 0
 
 
+def hostile(kind: str) -> None:
+    """Make ./in such that nothing can be trained on it, or ./run such that nothing can be written there."""
+    Path("in").mkdir()
+    fine = Path("in/fine.txt")
+    if kind != "missing":
+        fine.write_text(playhouse.write(1))
+    if kind == "empty":
+        fine.write_bytes(b"")
+    elif kind == "picture":
+        Path("in/picture.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)))
+    elif kind == "utf-16 without a mark":
+        Path("in/notepad.txt").write_bytes(playhouse.write(2).encode("utf-16-le"))
+    elif kind == "loop":
+        Path("in/a.txt").symlink_to("b.txt")
+        Path("in/b.txt").symlink_to("a.txt")
+    elif kind == "end of text":
+        fine.write_text("one <|endoftext|> two")
+    elif kind == "deeper":
+        Path("in/sub").mkdir()
+        fine.rename("in/sub/fine.txt")
+    elif kind == "missing":
+        Path("in").rmdir()
+    elif kind == "a file for a folder":
+        Path("run").write_text("mine")
+
+
+@pytest.mark.parametrize("kind, says", [
+    ("empty", "no .txt file with text"), ("picture", "picture.txt is no text: it begins like a PNG picture"),
+    ("utf-16 without a mark", "utf-16-le"), ("loop", "a link that leads nowhere or in a circle"),
+    ("missing", "'in' is no known"), ("end of text", "marks the ends of documents"),
+    ("deeper", "1 .txt files lie in its subfolders"), ("a file for a folder", "run")])
+def test_hostile_input_is_named_and_leaves_nothing_behind(kind, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    hostile(kind)
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert main(["train", "--corpus", "in", "--out", "run", "--quiet", *SMALL, "--n-layer", "2"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and says in said and str(tmp_path) not in said
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before and not Path("run").is_dir()
+
+
 def test_the_same_command_goes_on_and_another_one_is_refused_by_what_differs(texts, monkeypatch, capsys):
     monkeypatch.chdir(texts)
     before = Path("my run/last.safetensors").read_bytes()
