@@ -25,7 +25,7 @@ __all__ = ["change_address", "complete_editions", "dumps", "environment", "execu
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 120  # seconds that a chapter may compute on two CPU cores
-OPTIONAL = ("datasets", "gguf", "torchao", "transformers")  # imported where they are used, and not installed by make
+OPTIONAL = ("datasets", "torchao")  # imported where they are used, and not installed by make
 GENERATED = ("context.csv", "ladder.json")  # files in data/ that `make context` and the notebooks write
 
 
