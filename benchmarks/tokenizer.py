@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gptcore import corpora, playhouse
-from gptcore.export import to_huggingface, to_tiktoken
+from gptcore.export import save_tokenizer_json, to_tiktoken
 from gptcore.tokenizer import GPT4_PATTERN, BPETokenizer
 
 VOCAB_SIZE, CHARACTERS, ROUNDS = 8256, 6_800_000, 7
@@ -126,7 +126,7 @@ def compare_encoding(whole: str, documents: list[str], tokenizer: BPETokenizer, 
     if find_spec("tokenizers"):
         import tokenizers
         with tempfile.TemporaryDirectory() as folder:
-            to_huggingface(tokenizer, Path(folder) / "tokenizer.json")
+            save_tokenizer_json(tokenizer, Path(folder) / "tokenizer.json")
             converted = tokenizers.Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         assert converted.encode(whole).ids == ids, "tokenizers gives other ids"
         contenders["tokenizers, encode"] = lambda: converted.encode(whole).ids

@@ -1,4 +1,4 @@
-"""The command line: python -m gptcore run, train, sample, tokenize, evaluate, inspect, monitor, info. Each has a --help."""
+"""The command line: python -m gptcore run, train, sample, evaluate, export and more. Each command has a --help."""
 
 import argparse
 import dataclasses
@@ -19,6 +19,7 @@ from gptcore.device import Device, choose_device, environment_report, set_thread
 from gptcore.distributed import Elsewhere, Lost, Processes
 from gptcore.experiment import DEFAULT_TOKENIZER, Experiment, begun, make_tokenizer, report, resume, start, wrap_up
 from gptcore.experiment import inspect as look_inside
+from gptcore.export import TARGETS, TYPES
 from gptcore.files import atomic_write
 from gptcore.gpt import PRESETS, GPTConfig, count_parameters
 from gptcore.monitor import follow
@@ -35,6 +36,7 @@ RUN = Path("runs/playhouse")
 LOOKED_THROUGH = 1_000_000  # bytes of validation text, up to which train says what it shares with the training text
 DEFAULTS = {"corpus": "playhouse", "tokenizer": DEFAULT_TOKENIZER, "preset": "playhouse"}
 TRAIN = TrainConfig(steps=1000, batch_size=16, learning_rate=2e-3, warmup=50, eval_every=100, eval_windows=64)
+EXPORTABLE = "bpe:2048:gpt2"  # llama.cpp knows GPT-2's pattern
 # What two minutes on two CPU cores buy on the Playhouse: many small steps. The strong decay keeps a model that reads its
 # text several times from learning it by heart.
 RUN_TRAIN = dataclasses.replace(TRAIN, steps=1800, batch_size=4, learning_rate=5e-3, weight_decay=1.0, eval_every=150)
@@ -131,8 +133,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--licence", default=NOT_STATED, metavar="TEXT",
                      help=f"the licence of the text, for the data card ({NOT_STATED})")
     sub.add_argument("--out", type=Path, help="the run folder (runs/NAME OF THE CORPUS)")
-    sub.add_argument("--tokenizer", help="characters, bpe:SIZE, tiktoken:gpt2 or the path of a saved one (that of the "
-                                         f"shards, or {DEFAULTS['tokenizer']})")
+    sub.add_argument("--tokenizer", help="characters, bpe:SIZE, bpe:SIZE:gpt2, tiktoken:gpt2 or the path of a saved one "
+                                         f"(that of the shards, or {DEFAULTS['tokenizer']}; {EXPORTABLE} with --preset "
+                                         "exportable)")
     sub.add_argument("--preset", choices=PRESETS, default=DEFAULTS["preset"], help=f"the model ({DEFAULTS['preset']})")
     sub.add_argument("--resume", type=Path, metavar="RUN",
                      help="continue the run in this folder, with its own settings; of other options of training only "
@@ -203,6 +206,15 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("run", type=Path, help="a run folder")
     sub.add_argument("--every", type=float, default=10, metavar="SECONDS", help="how often to look (10)")
     sub.add_argument("--once", action="store_true", help="look once and end")
+
+    sub = command(export, "export", "write a trained model for other programs", device=False, bars=False)
+    sub.add_argument("run", type=Path, help="a run folder")
+    sub.add_argument("--to", required=True, choices=TARGETS,
+                     help="; ".join(f"{name}: for {program}" for name, program in TARGETS.items()))
+    sub.add_argument("--out", type=Path, metavar="FOLDER", help="where it goes (export/hf, or so, in the run folder)")
+    sub.add_argument("--type", choices=TYPES, help="the number format of the weights, with gguf (f32)")
+    sub.add_argument("--licence", metavar="TEXT", help="what the README there says of the licence (not stated)")
+    sub.add_argument("--overwrite", action="store_true", help="replace files in the folder that are not of an older export")
 
     sub = command(info, "info", "show the machine, the presets, what training them takes, and the corpora", bars=False)
     sub.add_argument("preset", nargs="?", choices=PRESETS, help="parameters, operations, memory and time of this one")
@@ -278,6 +290,8 @@ def train_together(options: argparse.Namespace, device: Device, processes: Proce
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainConfig)
               if field.name not in SWITCHES} | switches
     fields["warmup"] = default_warmup(options.steps) if options.warmup is None else options.warmup
+    if options.preset == "exportable" and not options.tokenizer and not is_shards(options.corpus):
+        options.tokenizer = EXPORTABLE
     path = Path(options.corpus).resolve()
     out = options.out or Path("runs") / (path.stem if path.is_file() else path.name)
     asked = options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields)
@@ -356,6 +370,19 @@ def converse(write: Callable[[str], None], prompt: str) -> None:
             except KeyboardInterrupt:
                 print("stopped", file=sys.stderr)
             prompt = ""
+
+
+def export(options: argparse.Namespace) -> None:
+    """Examples:
+      python -m gptcore export runs/mine --to hf
+      python -m gptcore export runs/mine --to gguf --type q8_0
+    Every shape and every tokenizer goes to transformers but a few; llama.cpp runs what --preset exportable trains. What
+    a program cannot express is refused, with the setting that would make it possible."""
+    written = Experiment.open(options.run).export(options.to, options.out, type=options.type, licence=options.licence,
+                                                  overwrite=options.overwrite)
+    for path in written:
+        print(f"{path}  {path.stat().st_size:,} bytes")
+    print(f"how to open it: {written[0].parent / 'README.md'}")
 
 
 def tokenize(options: argparse.Namespace) -> None:

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +23,7 @@ from gptcore.device import Device, choose_device
 from gptcore.diagnostics import firing_rates, record, unit_kinds
 from gptcore.distributed import ALONE, Processes
 from gptcore.evaluation import bits_per_byte, byte_nats
-from gptcore.export import published_tokenizer
+from gptcore.export import export, published_tokenizer
 from gptcore.files import atomic_write
 from gptcore.gpt import GPT, GPTConfig, load_weights
 from gptcore.ladder import counting_rungs, floor, gap_by_kind, ladder, worth_by_kind
@@ -30,7 +33,7 @@ from gptcore.samples import SAMPLES, read_samples, write_samples
 from gptcore.sampling import sample_text
 from gptcore.schedule import SWITCHES, TrainConfig
 from gptcore.shards import Shards, Stream, is_shards
-from gptcore.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, encode_document, load_tokenizer
+from gptcore.tokenizer import PATTERN_NAMES, BPETokenizer, CharTokenizer, Tokenizer, encode_document, load_tokenizer
 from gptcore.training import accumulate_gradients, train
 
 __all__ = ["DEFAULT_TOKENIZER", "Experiment", "Inspection", "Report", "begun", "inspect", "make_tokenizer", "report",
@@ -42,20 +45,22 @@ DEFAULT_TOKENIZER = "bpe:4096"
 def make_tokenizer(name: str, corpus: Corpus, progress: bool = True) -> Tokenizer:
     """Train or load a tokenizer: `characters`, `bpe:4096` (or another size), `tiktoken:gpt2`, or the path of a saved one.
 
-    BPE learns from the training documents alone. The alphabet of `characters` is that of both sides: a letter that
-    only the validation text holds could not be encoded. tiktoken fetches its tables when they are first asked for.
+    BPE cuts texts by GPT-4's pattern, or by the one that is named: `bpe:4096:gpt2` (as an export to GGUF needs it), none.
+    It learns from the training documents alone. The alphabet of `characters` is that of both sides: a letter that only
+    the validation text holds could not be encoded. tiktoken fetches its tables when they are first asked for.
     """
     if name == "characters":
         return CharTokenizer.train([*corpus.train, *corpus.validation])
-    kind, _, which = name.partition(":")
-    if kind == "bpe" and which.isdigit():
-        return BPETokenizer.train(corpus.train, int(which), progress=progress)
-    if kind == "tiktoken" and which:
-        return published_tokenizer(which)
+    patterns = {known: pattern for pattern, known in PATTERN_NAMES.items()}
+    if (asked := re.fullmatch(r"bpe:(\d+)(?::(\w+))?", name)) and (asked[2] or "gpt4") in patterns:
+        return BPETokenizer.train(corpus.train, int(asked[1]), patterns[asked[2] or "gpt4"], progress=progress)
+    if name.startswith("tiktoken:"):
+        return published_tokenizer(name.removeprefix("tiktoken:"))
     if Path(name).is_file():
         return load_tokenizer(name)
-    raise ValueError(f"{name!r} is no tokenizer: write characters, bpe:SIZE (as in bpe:4096), tiktoken:NAME (as in "
-                     "tiktoken:gpt2) or the path of a saved one")
+    raise ValueError(f"{name!r} is no tokenizer: write characters, bpe:SIZE (as in bpe:4096), bpe:SIZE:PATTERN (as in "
+                     f"bpe:4096:gpt2; patterns are {', '.join(patterns)}), tiktoken:NAME (as in tiktoken:gpt2) or the path "
+                     "of a saved one")
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,14 @@ class Experiment:
         if not self.folder.best.exists():
             raise ValueError(f"{self.folder.path} has no weights yet; to train: {self.folder.how_to_resume}")
         return load_weights(self.folder.best)
+
+    def export(self, to: str, folder: str | Path | None = None, **how: Any) -> list[Path]:
+        """Write the best model for another program, as `gptcore.export.export` does: into export/`to` of the run folder."""
+        model, best = self.model(), self.log()["val_loss"].min()
+        bits = best / math.log(2) / self.bytes_per_token
+        about = f"{self.corpus}\nloss        {best:.4f} nats per token, {bits:.4f} bits per byte (validation)"
+        return export(model, self.tokenizer, to, folder or self.folder.path / "export" / to,
+                      name=self.folder.path.resolve().name, about=about, **how)
 
     def fit(self, model: GPT, config: TrainConfig, device: Device | None, processes: Processes, resume: bool,
             progress: bool) -> None:

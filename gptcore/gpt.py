@@ -103,6 +103,8 @@ PRESETS = {
     "playhouse": GPTConfig(4096, block_size=256, n_layer=2, n_head=4, n_embd=128),                      # 0.95 M
     "small": GPTConfig(4096, block_size=256, n_layer=4, n_head=4, n_embd=128),                          # 1.35 M
     "medium": GPTConfig(65, block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.2, bias=False),  # 10.7 M
+    # what transformers and llama.cpp can run; at home with GPT-2's pattern, --tokenizer bpe:2048:gpt2
+    "exportable": GPTConfig(2048, block_size=128, n_layer=3, n_head=3, n_embd=96),                      # 0.54 M
     # published; "medium" has the shape of nanoGPT's model for Tiny Shakespeare by characters
     "shakespeare-bpe": GPTConfig(500, block_size=256, n_layer=5, n_head=6, n_embd=232, head_size=38, dropout=0.2,
                                  activation="relu", qkv_bias=False, tied=False, init="torch"),          # 3.51 M

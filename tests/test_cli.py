@@ -335,7 +335,8 @@ def test_info_lists_the_published_sizes(capsys):
     assert "3,514,836" in shown and "124,439,808" in shown and "playhouse" in shown
 
 
-@pytest.mark.parametrize("command", ["run", "train", "sample", "tokenize", "evaluate", "inspect", "monitor", "info"])
+@pytest.mark.parametrize("command", ["run", "train", "sample", "tokenize", "evaluate", "inspect", "monitor", "export",
+                                     "info"])
 def test_every_option_of_every_command_is_explained(command, capsys):
     with pytest.raises(SystemExit):
         parser().parse_args([command, "--help"])

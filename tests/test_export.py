@@ -1,17 +1,21 @@
-"""The same ids in tiktoken, tokenizers and transformers: thousands of generated texts, and our reading of their tables."""
+"""The same ids in tiktoken and tokenizers: thousands of generated texts, and our reading of their tables and files."""
 
+import json
 import sys
 
 import pytest
+import regex
 import tiktoken
 import tokenizers
+from exported import code_in, lively
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tokenizer import BYTES, HARD, PATTERNS, PIECES, SAMPLE, TEXT
 
 from gptcore.corpora import END_OF_TEXT
-from gptcore.export import from_tiktoken, to_huggingface, to_tiktoken
-from gptcore.tokenizer import GPT2_PATTERN, GPT4_PATTERN, BPETokenizer, load_tokenizer
+from gptcore.export import export, from_tiktoken, load_tokenizer_json, save_tokenizer_json, to_tiktoken
+from gptcore.export.ranks import UNRETURNING
+from gptcore.tokenizer import GPT2_PATTERN, GPT4_PATTERN, BPETokenizer, CharTokenizer, load_tokenizer
 
 NAMES = ["<|user|>", "<|user|>>", "[INST]"]  # one begins as another one does
 RUNS = st.tuples(st.sampled_from("a \n\r\t한😀א\x00"), st.integers(1, 300)).map(lambda run: run[0] * run[1])
@@ -26,7 +30,7 @@ def judges(request, tmp_path_factory):
     """A tokenizer, as tiktoken has it, and as tokenizers reads it from the file."""
     tokenizer = BPETokenizer.train(SAMPLE * 2, 260 + 90, request.param, special_tokens=NAMES, progress=False)
     path = tmp_path_factory.mktemp("export") / "new folder" / "tokenizer.json"
-    to_huggingface(tokenizer, path)
+    save_tokenizer_json(tokenizer, path)
     assert [file.name for file in path.parent.iterdir()] == ["tokenizer.json"]
     return tokenizer, to_tiktoken(tokenizer), tokenizers.Tokenizer.from_file(str(path))
 
@@ -58,6 +62,29 @@ def test_special_tokens_have_the_same_ids(judges, text):
     assert ours.decode(ids, special_tokens=True) == face.decode(ids, skip_special_tokens=False) == text
 
 
+def test_the_file_is_read_again(judges, tmp_path):
+    ours, _, face = judges
+    face.save(str(tmp_path / "tokenizer.json"))
+    again = load_tokenizer_json(tmp_path / "tokenizer.json")
+    assert again.hash == ours.hash and again.special_tokens == ours.special_tokens
+
+
+def test_the_folder_for_tiktoken_opens_as_its_readme_says(judges, tmp_path, monkeypatch, capsys):
+    """Two of them, one after the other, at the same place: tiktoken keeps a copy of a table under its path."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / ".cache"))
+    monkeypatch.chdir(tmp_path)
+    for tokenizer in (BPETokenizer([(97, 98)]), judges[0]):
+        export(lively(), tokenizer, "tiktoken", ".")
+        exec(code_in(tmp_path / "README.md"), found := {})
+        encoding = found["encoding"]
+        assert json.loads(capsys.readouterr().out) == tokenizer.encode("Once upon a time")
+        for text in HARD:
+            assert encoding.encode(text) == tokenizer.encode(text)
+        assert encoding.encode(f"a{END_OF_TEXT}b", allowed_special="all") == tokenizer.encode(f"a{END_OF_TEXT}b", "all")
+        assert from_tiktoken(encoding).hash == tokenizer.hash
+    assert list((tmp_path / ".cache").iterdir())
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text("ab ", min_size=1, max_size=30), min_size=1, max_size=4), TEXT | st.text("ab ", max_size=50))
 @pytest.mark.filterwarnings("ignore:no pair is left")
@@ -67,16 +94,6 @@ def test_any_trained_tokenizer_can_be_exported_and_read_again(texts, text):
     assert ours.encode(text) == encoding.encode(text)
     again = from_tiktoken(encoding)
     assert again.merges == ours.merges and again.hash == ours.hash
-
-
-def test_pretrained_tokenizer_fast_opens_it(judges, tmp_path):
-    transformers = pytest.importorskip("transformers")
-    ours, _, face = judges
-    face.save(str(tmp_path / "tokenizer.json"))
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
-    assert len(fast) == ours.vocab_size
-    for text in [*HARD, f"{NAMES[0]} Who's there?{END_OF_TEXT}"]:
-        assert fast(text)["input_ids"] == ours.encode(text, allowed_special="all")
 
 
 def test_the_vocabularies_have_the_same_size(judges):
@@ -107,7 +124,7 @@ def test_a_foreign_table_gives_its_ids(pattern, tmp_path):
     assert ours.end_of_text == encoding.eot_token == 319
     ours.save(tmp_path / "foreign.json")
     again = load_tokenizer(tmp_path / "foreign.json")
-    to_huggingface(again, tmp_path / "tokenizer.json")
+    save_tokenizer_json(again, tmp_path / "tokenizer.json")
     face = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for text in [*HARD, f"{SAMPLE}<|fim|>{SAMPLE}{END_OF_TEXT}", *(chr(i) for i in range(0x300))]:
         ids = encoding.encode(text, allowed_special="all")
@@ -175,18 +192,34 @@ def test_two_ids_for_the_same_bytes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="ids 258 and 259 both stand for b'abc'"):
         to_tiktoken(tokenizer)
     with pytest.raises(ValueError, match="ids 258 and 259 both stand for b'abc'"):
-        to_huggingface(tokenizer, tmp_path / "tokenizer.json")
+        save_tokenizer_json(tokenizer, tmp_path / "tokenizer.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_characters_are_no_table_of_ranks(tmp_path):
+    with pytest.raises(ValueError, match=r"tiktoken knows byte pairs only, .*CharTokenizer.* --tokenizer bpe:2000"):
+        export(lively(), CharTokenizer("ab"), "tiktoken", tmp_path / "new")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_special_token_that_is_an_ordinary_one_is_refused(tmp_path):
     with pytest.raises(ValueError, match="ab is both a special token and an ordinary one"):
-        to_huggingface(BPETokenizer([(97, 98)], special_tokens=["ab"]), tmp_path / "tokenizer.json")
+        save_tokenizer_json(BPETokenizer([(97, 98)], special_tokens=["ab"]), tmp_path / "tokenizer.json")
 
 
 @pytest.mark.parametrize(("package", "export"), [
-    ("tiktoken", to_tiktoken), ("tokenizers", lambda tokenizer: to_huggingface(tokenizer, "never written"))])
+    ("tiktoken", to_tiktoken), ("tokenizers", lambda tokenizer: save_tokenizer_json(tokenizer, "never written"))])
 def test_a_package_that_is_not_there_is_named(monkeypatch, package, export):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModuleNotFoundError, match=f"needs the package {package}: pip install {package}"):
         export(BPETokenizer([]))
+
+
+@settings(max_examples=1000, deadline=None)
+@given(text=TEXTS)
+def test_the_pattern_of_tiktoken_cuts_as_the_published_one(text):
+    """Under its own name, so that a published tokenizer is known for GPT-2's by what asks for its pattern."""
+    assert regex.findall(UNRETURNING, text) == regex.findall(GPT2_PATTERN, text)
+    encoding = tiktoken.Encoding("gpt2", pat_str=UNRETURNING, special_tokens={END_OF_TEXT: 256},
+                                 mergeable_ranks={bytes([byte]): byte for byte in range(256)})
+    assert from_tiktoken(encoding).pattern == GPT2_PATTERN
