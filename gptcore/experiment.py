@@ -122,6 +122,8 @@ class Experiment:
         model, best = self.model(), self.log()["val_loss"].min()
         bits = best / math.log(2) / self.bytes_per_token
         about = f"{self.corpus}\nloss        {best:.4f} nats per token, {bits:.4f} bits per byte (validation)"
+        if (card := self.folder.path / "data_card.json").is_file():
+            about += f"\ntexts       licence {_read_json(card)['licences']}"
         return export(model, self.tokenizer, to, folder or self.folder.path / "export" / to,
                       name=self.folder.path.resolve().name, about=about, **how)
 

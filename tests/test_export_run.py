@@ -38,7 +38,7 @@ def home(tmp_path_factory):
         (folder / "texts" / f"{seed:02}.txt").write_text(playhouse.write(seed))
     with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="no pair is left"):
         patch.chdir(folder)
-        assert main(["train", "--out", "mine", "--preset", "exportable", *SMALL]) == 0
+        assert main(["train", "--out", "mine", "--preset", "exportable", "--licence", "CC BY 4.0", *SMALL]) == 0
         assert main(["train", "--out", "other", "--preset", "tiny", "--tokenizer", "bpe:300", *SMALL]) == 0
     return folder
 
@@ -97,6 +97,11 @@ def test_each_export_is_written_where_the_help_says(here, capsys):
     for kind in ("f32", "q8_0", "f32"):  # side by side, and each replaced when it is made again
         assert main(["export", "mine", "--to", "gguf", "--type", kind, "--out", "new/place"]) == 0
     assert names(here / "new/place") == {"README.md", "export.json", "model-f32.gguf", "model-q8_0.gguf"}
+
+
+def test_the_licence_of_the_texts_goes_with_the_model(here):
+    Experiment.open("mine").export("hf")
+    assert "texts       licence CC BY 4.0\n" in (here / "mine/export/hf/README.md").read_text(encoding="utf-8")
 
 
 def test_files_are_as_open_to_others_as_any(here):
