@@ -33,6 +33,7 @@ from gptcore.tokenizing import write_shards
 from gptcore.training import Diverged, Interrupted
 
 RUN = Path("runs/playhouse")
+READING = "encoding", "chunk"  # options of corpora.load
 LOOKED_THROUGH = 1_000_000  # bytes of validation text, up to which train says what it shares with the training text
 DEFAULTS = {"corpus": "playhouse", "tokenizer": DEFAULT_TOKENIZER, "preset": "playhouse"}
 TRAIN = TrainConfig(steps=1000, batch_size=16, learning_rate=2e-3, warmup=50, eval_every=100, eval_windows=64)
@@ -130,6 +131,8 @@ def parser() -> argparse.ArgumentParser:
                           f"folder of shards "
                           f"({DEFAULTS['corpus']})")
     sub.add_argument("--encoding", metavar="NAME", help="what text files are in that are not UTF-8, as cp1252 (refused)")
+    sub.add_argument("--chunk", type=int, metavar="N", help="hold out the last tenth of each N characters instead of whole "
+                     "documents; having read right up to it, a model looks better than it is")
     sub.add_argument("--licence", default=NOT_STATED, metavar="TEXT",
                      help=f"the licence of the text, for the data card ({NOT_STATED})")
     sub.add_argument("--out", type=Path, help="the run folder (runs/NAME OF THE CORPUS)")
@@ -295,7 +298,8 @@ def train_together(options: argparse.Namespace, device: Device, processes: Proce
     path = Path(options.corpus).resolve()
     out = options.out or Path("runs") / (path.stem if path.is_file() else path.name)
     asked = options.corpus, options.tokenizer, model, TrainConfig.from_dict(fields)
-    read = {"sample_prompts": options.sample_prompts, "encoding": options.encoding}
+    read = {"sample_prompts": options.sample_prompts,
+            "reading": {name: value for name in READING if (value := getattr(options, name)) is not None}}
     there = processes.on_first(lambda: not options.overwrite and begun(out, *asked, **read))
     if processes.any(bool(there)):
         if processes.first:

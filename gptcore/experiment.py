@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,10 +83,10 @@ class Experiment:
         try:
             settings = json.loads(about.read_text(encoding="utf-8"))
             name, expected = settings["corpus"], settings["validation_sha256"]
-            prompts, encoding = tuple(settings.get("sample_prompts", ())), settings.get("encoding")
+            prompts, reading = tuple(settings.get("sample_prompts", ())), settings.get("reading", {})
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{about} is damaged ({error!r}); bring back a copy of it, or train anew") from None
-        corpus, shards = open_corpus(name, encoding)
+        corpus, shards = open_corpus(name, reading)
         if corpus.validation_hash != expected:
             raise ValueError(f"the validation text of {name} had the hash {expected} when the run began and has "
                              f"{corpus.validation_hash} now; bring the old text back, or train anew")
@@ -151,15 +151,18 @@ class Experiment:
             self.sample(model, checkpoint.state)
 
 
-def open_corpus(name: str, encoding: str | None = None) -> tuple[Corpus, Shards | None]:
-    """Load a corpus as corpora.load does; of a folder of shards only the text to be judged by, and the shards."""
+def open_corpus(name: str, reading: Mapping[str, Any]) -> tuple[Corpus, Shards | None]:
+    """corpora.load(name, **reading); of a folder of shards only the text to be judged by, and the shards."""
     shards = Shards(name) if name not in corpora.KNOWN and is_shards(name) else None
-    return shards.corpus() if shards else corpora.load(name, encoding=encoding), shards
+    if shards and reading:
+        raise ValueError(f"{name} holds shards, whose text was read and split when they were made; {', '.join(reading)} is "
+                         "for tokenize to know")
+    return shards.corpus() if shards else corpora.load(name, **reading), shards
 
 
 def begun(
     folder: str | Path, corpus: str, tokenizer: str | None, model: GPTConfig, config: TrainConfig,
-    sample_prompts: Sequence[str] = (), encoding: str | None = None,
+    sample_prompts: Sequence[str] = (), reading: Mapping[str, Any] | None = None,
 ) -> bool:
     """Does the folder hold this very run, so that `resume` goes on with it? The arguments are those of `start`.
 
@@ -169,7 +172,7 @@ def begun(
     if not run.last.exists():
         return False
     there = _read_json(run.path / "experiment.json") | _settings(**_read_json(run.config))
-    asked = _about(corpus, tokenizer, sample_prompts, encoding) | _settings(model.to_dict(), config.to_dict())
+    asked = _about(corpus, tokenizer, sample_prompts, reading) | _settings(model.to_dict(), config.to_dict())
     if differences := [f"{name} is {there.get(name)!r} there and {value!r} here" for name, value in asked.items()
                        if there.get(name) != value]:
         raise FileExistsError(f"{run.path} already holds a run, another one: {'; '.join(differences)}. To go on with it as "
@@ -190,15 +193,16 @@ def start(
     overwrite: bool = False,
     progress: bool = True,
     sample_prompts: Sequence[str] = (),
-    encoding: str | None = None,
+    reading: Mapping[str, Any] | None = None,
     licence: str = NOT_STATED,
     before: Callable[[Experiment, GPTConfig], None] | None = None,
 ) -> Experiment:
     """Train a new model from a corpus into a folder. Its vocabulary is the tokenizer's, whatever `model` says.
 
-    Files that are not UTF-8 are read as `encoding`. `licence` goes into the data card, data_card.md; shards have none.
-    `before` is called with what was prepared, in the first process, before the first step. At each evaluation the model
-    continues each of the `sample_prompts`, the empty one from the start of a document: samples.csv.
+    `reading` holds options of corpora.load: encoding, chunk, validation, gap. `licence` goes into the data card,
+    data_card.md; shards have none. `before` is called with what was prepared, in the first process, before the first step.
+    At each evaluation the model continues each of the `sample_prompts`, the empty one from the start of a document:
+    samples.csv.
     The corpus can be a folder of shards; they are read once, to be held to their checksums. The tokenizer is theirs then,
     and another one is refused. `tokenizer` None means theirs, or DEFAULT_TOKENIZER.
     Of several processes the first prepares the folder, and the others read what lies there.
@@ -206,7 +210,7 @@ def start(
     def made() -> tuple[Experiment, GPT]:
         processes.refuse_uneven(config.accumulation)
         experiment, gpt = prepare(folder, corpus, tokenizer, model, config.seed, overwrite, progress, tuple(sample_prompts),
-                                  encoding, licence)
+                                  reading, licence)
         if before:
             before(experiment, gpt.config)
         return experiment, gpt
@@ -222,13 +226,13 @@ def start(
 
 def prepare(
     folder: str | Path, corpus: str, tokenizer: str | None, model: GPTConfig, seed: int, overwrite: bool, progress: bool,
-    sample_prompts: tuple[str, ...], encoding: str | None, licence: str,
+    sample_prompts: tuple[str, ...], reading: Mapping[str, Any] | None, licence: str,
 ) -> tuple[Experiment, GPT]:
     """Make the folder of a new run, with its tokenizer and its data card, and the model."""
-    text, shards = open_corpus(corpus, encoding)
+    text, shards = open_corpus(corpus, reading or {})
     run = RunFolder(folder)
     run.refuse_if_used(overwrite)  # at once, and nothing is removed before all that can be refused has been looked at
-    about = _about(corpus, tokenizer, sample_prompts, encoding)
+    about = _about(corpus, tokenizer, sample_prompts, reading)
     if shards:
         if tokenizer:
             shards.refuse_other(make_tokenizer(tokenizer, text, progress))
@@ -252,12 +256,14 @@ def prepare(
     return experiment, gpt
 
 
-def _about(corpus: str, tokenizer: str | None, sample_prompts: Sequence[str], encoding: str | None) -> dict:
+def _about(
+    corpus: str, tokenizer: str | None, sample_prompts: Sequence[str], reading: Mapping[str, Any] | None
+) -> dict:
     """What experiment.json says of the arguments of `start`."""
     path = corpus not in corpora.KNOWN and Path(corpus).exists()
     return {"corpus": str(Path(corpus).resolve()) if path else corpus,  # to be found again from another folder
             "tokenizer": tokenizer if tokenizer or (path and is_shards(corpus)) else DEFAULT_TOKENIZER,
-            "sample_prompts": list(sample_prompts)} | ({"encoding": encoding} if encoding else {})
+            "sample_prompts": list(sample_prompts), "reading": dict(reading or {})}
 
 
 def _settings(model: dict, train: dict, **_: object) -> dict:

@@ -173,8 +173,13 @@ def test_a_folder_in_another_encoding_is_read_when_told_and_its_leaks_are_named(
     assert card["licences"] == "MIT" and card["split"]["hash"] == opened.corpus.validation_hash
     assert card["tokenizer"]["train tokens"] == sum(len(opened.tokenizer.encode(text)) for text in opened.corpus.train)
     assert main([*train, *told]) == 0 and "holds this run already" in capsys.readouterr().out
+    assert main([*train, *told, "--out", "chunks", "--chunk", "500"]) == 0
+    assert len(Experiment.open("chunks").corpus.validation) > len(opened.corpus.validation)
+    assert re.search(r"; (0\.[1-9]|[1-9]\d*\.\d) % within 1,000 characters", capsys.readouterr().out)
     tokenize = ["tokenize", train[2], "--out", "shards", "--tokenizer", "bpe:300", "--processes", "1", "--quiet"]
     assert main(tokenize) == 1 and main([*tokenize, *told]) == 0
+    assert main(["train", "--corpus", "shards", "--out", "x", *SMALL, *told]) == 1
+    assert "when they were made; encoding" in capsys.readouterr().err
 
 
 def hostile(kind: str) -> None:
@@ -225,7 +230,7 @@ def test_the_same_command_goes_on_and_another_one_is_refused_by_what_differs(tex
     assert main([*train, "--recompute"]) == 0 and "holds this run already" in capsys.readouterr().out
     for changed, named in ((["--steps", "7"], "steps is 6 there and 7 here"), (["--n-embd", "32"], "n_embd is 16"),
                            (["--tokenizer", "characters"], "tokenizer is 'bpe:300'"),
-                           (["--corpus", "playhouse"], "corpus is"), (["--encoding", "cp1252"], "encoding is None there"),
+                           (["--corpus", "playhouse"], "corpus is"), (["--encoding", "cp1252"], "reading is {} there"),
                            (["--sample-prompt", "Ada"], "sample_prompts is [] there")):
         assert main([*train, *changed]) == 1
         said = capsys.readouterr().err

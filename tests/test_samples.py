@@ -89,9 +89,9 @@ def test_a_prompt_that_cannot_be_encoded_is_refused_before_anything_is_lost(tmp_
     Path("text.txt").write_text("one two three four five six seven " * 40)
     arguments = ["train", "--corpus", "text.txt", "--out", "run", *SMALL, "--tokenizer", "characters"]
     assert main(arguments) == 0
-    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    before = {path.name: path.read_bytes() for path in Path("run").rglob("*.*") if path.is_file()}
     assert main([*arguments, "--overwrite", "--sample-prompt", "é"]) == 1 and "é" in capsys.readouterr().err
-    assert before == {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    assert before == {path.name: path.read_bytes() for path in Path("run").rglob("*.*") if path.is_file()}
 
 
 def test_killed_anywhere_and_resumed_the_samples_are_those_of_a_run_that_was_not(tmp_path):
