@@ -26,6 +26,19 @@ __all__ = ["change_address", "complete_editions", "dumps", "environment", "execu
 ROOT = Path(__file__).parents[1]
 LIMIT = 120  # seconds that a chapter may compute on two CPU cores
 OPTIONAL = ("datasets", "torchao")  # imported where they are used, and not installed by make
+# Not there at all: some packages ask whether another one can be found, and use it only then.
+HIDE = """import sys
+from importlib.machinery import PathFinder
+
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {} else super().find_spec(name, path, target)
+
+
+sys.meta_path[:] = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
+"""
 GENERATED = ("context.csv", "ladder.json")  # files in data/ that `make context` and the notebooks write
 
 
@@ -106,9 +119,7 @@ def environment() -> Iterator[dict[str, str]]:
         data, ipython, hidden = (Path(folder, name) for name in ("data", "ipython", "hidden"))
         for each in (data, ipython, hidden):
             each.mkdir()
-        for name in OPTIONAL:  # a module of that name which stands before the installed one
-            why = f"No module named {name!r}: optional packages are hidden when notebooks are run for the record"
-            (hidden / f"{name}.py").write_text(f"raise ModuleNotFoundError({why!r}, name={name!r})\n")
+        (hidden / "sitecustomize.py").write_text(HIDE.format(OPTIONAL))  # Python runs a file of this name when it starts
         yield {
             "GPTCORE_DIAL": "cpu", "CUDA_VISIBLE_DEVICES": "", "GPTCORE_OFFLINE": "1", "GPTCORE_DATA": str(data),
             "GPTCORE_KEEP": "0", "PYTHONHASHSEED": "0", "IPYTHONDIR": str(ipython),
