@@ -22,7 +22,8 @@ from .evaluation import Score, bits_per_byte, paired_difference
 from .ngram import NGram
 from .splits import Span
 
-__all__ = ["Leak", "found_within", "leak_cost", "near_duplicates", "report", "shared_passages"]
+__all__ = ["Leak", "found_within", "leak_cost", "longest_copy", "near_duplicates", "report", "shared_passages",
+           "similarity"]
 
 WORD = re.compile(r"\w+")
 BANDS, ROWS = 64, 2  # of a signature: two texts alike by 0.3 are compared with probability 1 - (1 - 0.3 ** 2) ** 64
@@ -88,6 +89,33 @@ def near_duplicates(texts: Sequence[str], least: float | int = 0.3, n: int = 5) 
     return pd.DataFrame(rows, columns=["first", "second", "similarity"])
 
 
+def similarity(first: str, second: str, n: int = 5) -> float:
+    """Jaccard's similarity of two texts: of all different passages of n words that either has, the share that both have.
+
+    0 where neither has one. Near-duplicates are those pairs for which it is high.
+
+    >>> similarity("one two three", "Two three four", n=2)
+    0.3333333333333333
+    """
+    one, other = ({passage for passage, _ in _passages(text, n)} for text in (first, second))
+    return len(one & other) / max(len(one | other), 1)
+
+
+def longest_copy(text: str, sources: Sequence[str]) -> str:
+    """The longest passage of a text that stands in one of the sources, character by character; of equals the first.
+
+    >>> longest_copy("the teapot lid", ["a teapot", "the top"])
+    ' teapot'
+    """
+    if isinstance(sources, str):
+        raise ValueError("the sources are a list of texts, and this is one text; put it into a list")
+    best = ""
+    for start in range(len(text)):
+        while start + len(best) < len(text) and any(text[start:start + len(best) + 1] in source for source in sources):
+            best = text[start:start + len(best) + 1]
+    return best
+
+
 class Leak(NamedTuple):
     """Bits per byte of the same text under two splits, and how much lower the leaky one makes them look."""
 
@@ -132,6 +160,8 @@ def report(corpus: Corpus, n: int = 5, near: int = 1000) -> str:
 
 def _passages(text: str, n: int) -> Iterator[tuple[str, int]]:
     """Each passage of n words, and the character where it begins."""
+    if n < 1:
+        raise ValueError(f"n={n} is no length of a passage; it takes one word or more, and 5 are usual")
     found = [(word[0].casefold(), word.start()) for word in WORD.finditer(text)]
     words = [word for word, _ in found]
     for i in range(len(words) - n + 1):

@@ -1,5 +1,6 @@
 """Every figure of the course, in one style: the finding in the title, few colours, the floor or the baseline drawn in."""
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "beside_healthy", "by
            "character_map", "curves", "entropy_dots", "firing_curves", "gap_bars", "heat_map", "kind_dots",
            "ladder_bars", "layer_histograms", "leak_curves", "live", "loss_curves", "memory_bars", "next_character_bars",
            "number_bits", "parameter_curves", "reading", "run_panels", "save", "show", "shown_and_paid",
-           "spread_labels", "stream_curves", "surprisal_text", "token_text", "train_and_validation", "visible"]
+           "spread_labels", "stream_curves", "strips", "surprisal_text", "token_text", "train_and_validation", "visible"]
 
 # Of Okabe and Ito's palette (2008), which stays apart for colour-blind eyes; grey for what is only there to compare.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8A8A8A"
@@ -592,6 +593,18 @@ def entropy_dots(entropies: pd.DataFrame, title: str, most: float | int | None =
         axes.set_xticks(range(len(entropies)), map(short, entropies.index))
         axes.set(xlabel="layer", ylabel="entropy of a head's weights, bits", ylim=(0, None))
         axes.set_xlim(-0.5, len(entropies) - 0.5)
+    return figure
+
+
+def strips(values: Mapping[str, Sequence[float | int]], title: str, xlabel: str) -> Figure:
+    """Draw a row of dots for each name, one for each of its values, and the largest as a number."""
+    with canvas(title, height=0.9 + 0.55 * len(values)) as (figure, axes):
+        for row, (xs, colour) in enumerate(zip(values.values(), itertools.cycle((BLUE, ORANGE, VERMILION, GREY)))):
+            axes.plot(xs, [row] * len(xs), "o", color=colour, markersize=9, alpha=0.6, clip_on=False)
+            axes.annotate(f"{max(xs):g}", (max(xs), row), (9, 0), textcoords="offset points", color=colour, va="center")
+        axes.set_yticks(range(len(values)), values)
+        axes.set(xlabel=xlabel, xlim=(0, None), ylim=(len(values) - 0.5, -0.5))
+        axes.grid(axis="y", visible=False)
     return figure
 
 

@@ -37,6 +37,7 @@ NOT_BUILT = {
     "gptcore.tokenizer.BPETokenizer.__repr__": "how it is shown",
     "gptcore.gpt.GPT.new_cache": "a list with one KeyValueCache for each layer",
     "gptcore.gpt.GPT.attention_maps": "for pictures: of each layer what chapter 04 built",
+    "gptcore.leakage._apart": "for a corpus that no loader made (test_leakage.py); a reader's has spans",
     "gptcore.quantization.exact": "whether torch's product of whole numbers is right here (test_quantization.py)",
     "gptcore.quantization.multiply": "a product of whole numbers, by the fastest way that is exact (test_quantization.py)",
 }
@@ -146,6 +147,9 @@ EQUIVALENT = {
         "where nothing comes in, any multiple of the identity will do",
     "quantization.gptq: j + 1 -> j + 2": "the next column is written as well, and later once more",
     "quantization.gptq: j + 1 -> j + 2 (3)": "two columns are widened, and only the first is taken",
+    "leakage._passages: ' '.join -> ' X'.join": "whatever stands between the words of a passage, nobody sees it",
+    "leakage._distance: at - 1 -> at - 2": "one place more is looked at, and it is farther away",
+    "leakage._distance: at + 1 -> at + 2": "one place more is looked at, and it is farther away",
 }
 
 RUN = {"setup", "builds", "cases", "parity", "exercise", "check"}  # cells with these tags need no trained model

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gptcore import corpora, leakage
 from gptcore.corpora import Corpus
 from gptcore.evaluation import bits_per_byte
-from gptcore.leakage import found_within, leak_cost, near_duplicates, report, shared_passages
+from gptcore.leakage import found_within, leak_cost, longest_copy, near_duplicates, report, shared_passages, similarity
 from gptcore.ngram import NGram
 from gptcore.splits import Span, split_spans
 
@@ -163,3 +163,37 @@ def test_a_loaded_corpus_knows_its_places(tmp_path):
     (tmp_path / "a.txt").write_text("one two three four five " * 50)
     table = shared_passages(corpora.load(tmp_path / "a.txt", chunk=240), n=5)
     assert found_within(table, [24]) == [1.0]
+
+
+# --- two texts, and copies ----------------------------------------------------------------------------------------------
+
+@given(st.lists(st.sampled_from(["the", "bell", "lamp", "Lamp!"]), max_size=12),
+       st.lists(st.sampled_from(["the", "bell", "lamp"]), max_size=12), st.integers(1, 3))
+def test_similarity_goes_from_0_to_1_and_has_no_direction(first, second, n):
+    first, second = " ".join(first), " ".join(second)
+    found = similarity(first, second, n)
+    assert 0 <= found <= 1 and found == similarity(second, first, n)
+    assert similarity(first, first.upper(), n) == (len(first.split()) >= n)
+
+
+def test_similarity_is_that_of_near_duplicates():
+    rng = random.Random(0)
+    first = words(rng, 200, SYLLABLES)
+    second = first.replace(first[300:400], words(rng, 30, SYLLABLES))
+    assert near_duplicates([first, second], 0.1)["similarity"].tolist() == pytest.approx([similarity(first, second)])
+
+
+@given(st.text("ab ", max_size=12), st.lists(st.text("ab ", max_size=12), max_size=3))
+def test_the_longest_copy_against_all_passages(text, sources):
+    passages = [text[start:stop] for start in range(len(text)) for stop in range(start, len(text) + 1)]
+    copied = [passage for passage in passages if any(passage in source for source in sources)]
+    assert longest_copy(text, sources) == max(copied, key=len, default="")  # of equals max takes the first
+
+
+def test_one_text_in_place_of_a_list_and_passages_of_no_words_are_refused():
+    with pytest.raises(ValueError, match="into a list"):
+        longest_copy("a lid", "a lid")
+    with pytest.raises(ValueError, match="n=0"):
+        similarity("a", "b", 0)
+    with pytest.raises(ValueError, match="n=0"):
+        shared_passages(Corpus("a", "memory", ["a b"], ["a"]), 0)

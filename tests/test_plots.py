@@ -407,3 +407,11 @@ def test_leak_curves_show_shares_against_distance():
     assert axes.get_xscale() == "log" and left_title(figure) == "Chunks leak"
     assert [list(line.get_ydata()) for line in axes.lines] == [[0, 10, 50], [20, 40, 50]]
     assert "honest" in texts(figure) and "in chunks" in texts(figure)
+
+
+def test_strips_have_a_dot_for_each_value_and_tell_the_largest():
+    figure = plots.strips({"people": [20, 12], "our model": [15, 19, 17]}, "Copies", "characters")
+    axes = figure.axes[0]
+    assert [(list(line.get_xdata()), set(line.get_ydata())) for line in axes.lines] == [([20, 12], {0}), ([15, 19, 17], {1})]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["people", "our model"] and axes.yaxis_inverted()
+    assert [text.get_text() for text in axes.texts] == ["20", "19"] and left_title(figure) == "Copies"

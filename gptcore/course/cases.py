@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gptcore import playhouse
 from gptcore.attention import KeyValueCache, attention_weights
 from gptcore.batches import Batches, validation_windows
+from gptcore.corpora import Corpus
 from gptcore.course.check import spared
 from gptcore.device import Device
 from gptcore.distributed import ALONE, Processes
@@ -28,14 +29,15 @@ from gptcore.gpt import GPT, PRESETS, GPTConfig
 from gptcore.mlp import MLPConfig, MLPModel
 from gptcore.quantization import Scheme
 from gptcore.schedule import TrainConfig
+from gptcore.splits import Span
 from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document
 
-__all__ = ["ACCUMULATED", "ATTENTION_LAYERS", "BATCHES", "BLOCKS", "BPE", "BYTE_NATS", "CACHES", "CHARACTERS",
-           "CHUNKS", "CONFIGS", "DECAY", "DEQUANTIZED", "DISTRIBUTIONS", "ENTROPIES", "FIRING", "FIXED_WINDOWS",
+__all__ = ["ACCUMULATED", "ATTENTION_LAYERS", "BATCHES", "BLOCKS", "BPE", "BYTE_NATS", "CACHES", "CHARACTERS", "CHUNKS",
+           "CONFIGS", "COPIES", "DECAY", "DEQUANTIZED", "DISTRIBUTIONS", "ENTROPIES", "FIRING", "FIXED_WINDOWS",
            "GENERATIONS", "GPTQ", "GPTS", "INT8_LAYERS", "LOGITS", "MASKS", "MEMORY", "MERGES", "MLPS",
            "MODEL_DOCUMENTS", "MODEL_WINDOWS", "NATS", "NATS_IN_PAIRS", "NGRAM", "OPERATIONS", "PACKED", "PEAKS",
            "QUERIES_AND_KEYS", "QUERIES_KEYS_VALUES", "RATES", "RATES_OF_UNITS", "RECOMPUTED", "REPLAYS", "ROUNDED",
-           "SCALES", "SPLITS", "STATISTICS", "TOKENS", "UNPACKED", "pile_of_books"]
+           "SCALES", "SHARED", "SIMILAR", "SPLITS", "STATISTICS", "TOKENS", "UNPACKED", "pile_of_books"]
 
 CHARACTERS = {
     "train(['hello']).encode('hole')": lambda Tokenizer: Tokenizer.train(["hello"]).encode("hole"),
@@ -958,4 +960,54 @@ RECOMPUTED = {
     "two blocks": recomputed(),
     "three blocks, dropout": recomputed(dropout=0.4, n_layer=3),
     "an error inside": recomputed(fails=True),
+}
+
+
+def told_apart(shared_passages: Callable, corpus: Corpus, *n: int) -> dict[str, Any]:
+    """The columns of a table of shared passages, each as a list."""
+    table = shared_passages(corpus, *n)
+    return {name: table[name].tolist() for name in table}
+
+
+SONG = ("Mend the lamp, mend the bell. The bell mends? No! Who mends the bell?\n"
+        "Mend the lamp, mend the bell; the bell is back.")
+VERSES = [Span(0, 0, 30), Span(0, 50, 70), Span(2, 5, 40)], [Span(0, 30, 50), Span(0, 70, 117), Span(1, 7, 60)]
+
+
+def sung() -> Corpus:
+    """A song in pieces, another one that is held out and repeats lines of it, and the first once more, in capitals."""
+    other = "Nobody mends the bell. The bell is lost, the lamp is lost, who is back? The bell is lost."
+    documents = SONG, other, SONG.upper()
+    sides = ([documents[span.document][span.start:span.stop] for span in side] for side in VERSES)
+    return Corpus("song", "memory", *sides, spans=VERSES)
+
+
+SHARED = {
+    "two words": lambda shared_passages: told_apart(shared_passages, sung(), 2),
+    "one word": lambda shared_passages: told_apart(shared_passages, sung(), 1),
+    "three words": lambda shared_passages: told_apart(shared_passages, sung(), 3),
+    "five, as nobody said how many": lambda shared_passages: told_apart(shared_passages, sung()),
+    "no words, which is refused": lambda shared_passages: told_apart(shared_passages, sung(), 0),
+}
+SIMILAR = {
+    "two words": ("one two three", "Two three four", 2),
+    "case and punctuation": ("Mend it. Do not, ever, throw it away!", "mend it; do NOT ever throw it", 3),
+    "one word": ("the bell, the bell, the lamp", "the lamp, the door", 1),
+    "five, as nobody said how many": ("a b c d e f g h", "b c d e f g i"),
+    "the same": ("a b c", "a b c", 3),
+    "nothing in common": ("a b c d", "e f g", 2),
+    "both too short": ("a b", "c", 3),
+    "no words, which is refused": ("a b", "a b c", 0),
+}
+COPIES = {
+    "in the second source": ("put the teapot lid on", ["a teapot", "the teapot lids", "the top"]),
+    "two of a length": ("one two", ["two", "one"]),
+    "not across a border": ("red green", ["red ", "green"]),
+    "all of it": ("a lid", ["", "is a lid on?"]),
+    "one character": ("xyz", ["zoo"]),
+    "capitals are other letters": ("The End", ["the end"]),
+    "nothing": ("xyz", ["abc"]),
+    "no text": ("", ["abc"]),
+    "no sources": ("abc", []),
+    "one text for a list, which is refused": ("abc", "abc"),
 }

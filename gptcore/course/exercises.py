@@ -1,6 +1,8 @@
 """The exercises' checks: cases with what is expected, and the mistakes that deserve a hint of their own."""
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,6 +117,38 @@ def lowered(saved: dict[str, int], costs: dict[str, float], needed: int, key: Ca
     if total < needed:
         raise ValueError("all of them do not suffice")
     return names
+
+
+def shingles(text: str, n: int) -> list[str]:
+    words = [word.casefold() for word in re.findall(r"\w+", text)]
+    return [" ".join(words[i:i + n]) for i in range(len(words) - n + 1)]
+
+
+def share_held(first: str, second: str, n: int, by: str = "first", once: bool = True) -> float:
+    """Mistakes: the share of the other text's passages, or of both texts', or each passage counted as often as it comes."""
+    one, other = shingles(first, n), shingles(second, n)
+    if not once:
+        return sum(each in other for each in one) / max(len(one), 1)
+    one, other = set(one), set(other)
+    whole = {"first": one, "second": other, "both": one | other}[by]
+    return len(one & other) / max(len(whole), 1)
+
+
+def common_lines(texts: list[str], least: int, once: bool = True, empty: bool = False, above: int = 0) -> set[str]:
+    """Mistakes: a line counts as often as a text repeats it, empty ones count, more than `least` are wanted."""
+    counts = Counter(line for text in texts for line in (set if once else list)(text.split("\n")))
+    return {line for line, n in counts.items() if n >= least + above and (line or empty)}
+
+
+def held_together(held_out: list[int], pairs: list[tuple[int, int]], rounds: int = 9, back: bool = True,
+                  own: bool = True) -> list[int]:
+    """Mistakes: one look at each pair only, only from first to second, or without those that were held out before."""
+    side = set(held_out)
+    for _ in range(rounds):
+        for first, second in pairs:
+            if first in side or (back and second in side):
+                side |= {first, second}
+    return sorted(side if own else side - set(held_out))
 
 
 EXERCISES = {
@@ -495,5 +529,42 @@ EXERCISES = {
             lambda gap, slope, start: math.exp(slope * math.log(gap) + start),
          "The line is between logarithms: take that of the gap first.":
             lambda gap, slope, start: math.exp((gap - start) / slope)},
+    ),
+    "contained": Exercise(
+        {"a quotation": (("the bell is lost", "We said: the bell is lost, who has it? Nobody has it.", 2), 1.0),
+         "a half": (("Mend it, do not throw it away", "do not throw stones", 2), 1 / 3),
+         "a long text in a short one": (("a b c d e f g h", "c d e", 3), 1 / 6),
+         "repeated": (("the bell the bell the lamp", "the bell", 2), 1 / 3),
+         "too short": (("bell", "the bell", 2), 0)},
+        {"Divide by the passages of the first text alone.":
+            lambda first, second, n: share_held(first, second, n, "both"),
+         "That is the share of the second text's passages.":
+            lambda first, second, n: share_held(first, second, n, "second"),
+         "A passage that comes twice is one passage: take sets.":
+            lambda first, second, n: share_held(first, second, n, once=False)},
+    ),
+    "boilerplate_of": Exercise(
+        {"two of three": ((["a\nb", "b\nc", "c\nb"], 2), {"b", "c"}),
+         "all of them": ((["a\nb", "b\nc", "c\nb"], 3), {"b"}),
+         "one text repeats itself": ((["a\na\na", "b", "c\nb"], 2), {"b"}),
+         "empty lines": ((["a\n\nb", "c\n\nd", "\na"], 2), {"a"}),
+         "nothing": ((["a", "b"], 2), set())},
+        {"A line that one text repeats counts once there: take the set of its lines.":
+            lambda texts, least: common_lines(texts, least, once=False),
+         "Empty lines stand in every text; leave them out.": lambda texts, least: common_lines(texts, least, empty=True),
+         "`least` texts are enough.": lambda texts, least: common_lines(texts, least, above=1)},
+    ),
+    "same_side": Exercise(
+        {"a twin": (([3], [(1, 3)]), [1, 3]),
+         "the twin stands second": (([3], [(3, 7), (1, 2)]), [3, 7]),
+         "twins of twins": (([5], [(0, 1), (1, 2), (2, 5)]), [0, 1, 2, 5]),
+         "no twins": (([4, 2], []), [2, 4]),
+         "two families": (([9, 1], [(0, 1), (8, 7), (7, 9), (3, 4)]), [0, 1, 7, 8, 9])},
+        {"Twins have twins. Look at the pairs again until nothing is added.":
+            lambda held_out, pairs: held_together(held_out, pairs, rounds=1),
+         "A pair has no direction: look at both of its ends.":
+            lambda held_out, pairs: held_together(held_out, pairs, back=False),
+         "The documents of `held_out` belong to the result, too.":
+            lambda held_out, pairs: held_together(held_out, pairs, own=False)},
     ),
 }
