@@ -354,8 +354,8 @@ def run_panels(log: pd.DataFrame, title: str, steps: int, bytes_per_token: float
             for line in loss.lines:
                 line.set(marker="o", markersize=4)
         loss.yaxis.set_visible(len(log) > 0)
-        for y, name, colour in ((0.98, "validation", BLUE), (0.92, "training", ORANGE)):
-            loss.text(0.98, y, name, color=colour, transform=loss.transAxes, ha="right", va="top")
+        for x, name, colour in ((0.8, "training", ORANGE), (1, "validation", BLUE)):  # above, where no curve is
+            loss.text(x, 1.01, name, color=colour, transform=loss.transAxes, ha="right", va="bottom")
         if floor is not None:
             draw_floor(loss, floor)
         loss.set(xlabel="step", ylabel=f"{unit}, on fixed windows", xlim=(0, steps))

@@ -12,15 +12,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from gptcore.attention import CausalSelfAttention, KeyValueCache
-from gptcore.batches import Windows, validation_windows
+from gptcore.batches import IGNORE, Windows, validation_windows
 from gptcore.course import cases, check, dial, exercises, turn, your_turn
+from gptcore.distributed import ALONE
 from gptcore.evaluation import cross_entropy, window_loss
 from gptcore.gpt import GPT, MLP, Block, count_parameters, evaluating
 from gptcore.ngram import NGram
 from gptcore.sampling import generate, next_distribution
 from gptcore.schedule import learning_rate
 from gptcore.tokenizer import CharTokenizer
-from gptcore.training import decay_groups
+from gptcore.training import accumulate_gradients, decay_groups
 
 
 def twice(x):
@@ -422,14 +423,19 @@ class TestExercise:
 
     def test_a_riddle_keeps_its_answer(self, monkeypatch):
         right = {"A": "mask", "B": "norm", "C": "scale"}
-        task = exercises.Exercise({"the room": ((), right)}, {"These two?": right | {"A": "norm", "B": "mask"}}, riddle=True)
+        task = exercises.Exercise({"the room": ((), right)}, {"These two?": right | {"A": "norm", "B": "mask"}}, riddle=True,
+                                  signs={"B": "Look at B.", "C": "Look at C."})
         monkeypatch.setitem(exercises.EXERCISES, "riddle", task)
         check.exercise("riddle", right)
-        for answer, said in (({**right, "A": "norm", "B": "mask"}, r"1 of 3 right; .* keys A, B, C\nHint: These two\?"),
-                             ({"A": "mask"}, "1 of 3 right"), ({**right, "D": "start"}, "3 of 3 right"), ("mask", "0 of 3")):
-            with pytest.raises(check.Refused, match=said) as refusal:
+        keys = "; wanted is a dict with the keys A, B, C"
+        rotated = {"A": "norm", "B": "scale", "C": "mask"}
+        for answer, said in (({**right, "A": "norm", "B": "mask"}, "1 of 3 right\nHint: These two?"),
+                             ({"A": "mask"}, f"1 of 3 right{keys}"), ({**right, "D": "start"}, f"3 of 3 right{keys}"),
+                             ("mask", f"0 of 3 right{keys}"), (rotated, "0 of 3 right\nHint: Look at B."),
+                             ({**right, "B": "start"}, "2 of 3 right\nHint: Look at B.")):
+            with pytest.raises(check.Refused) as refusal:
                 check.exercise("riddle", answer)
-            assert "expected" not in str(refusal.value)
+            assert str(refusal.value) == f"riddle, case 'the room': {said}"
 
     def test_an_unknown_name(self):
         with pytest.raises(ValueError, match="did you mean 'surprisal'"):
@@ -693,7 +699,34 @@ def writing_with_gradients(model, *given, **settings):
         yield from generate(model, *given, **settings)
 
 
-WRONG = [  # what readers of chapter 05 might write, and what they are told
+def adding_up(micro_batches, model, device, processes, scaler, inputs_there, targets_there):
+    """accumulate_gradients, which brings to the model's device what it is told to."""
+    count = int(processes.sum(sum((targets != IGNORE).sum() for _, targets in micro_batches)))
+    total = 0
+    for i, (inputs, targets) in enumerate(micro_batches):
+        with model.no_sync() if processes.count > 1 and i < len(micro_batches) - 1 else nullcontext():
+            with device.autocast():
+                scores = model(inputs.to(device.device) if inputs_there else inputs)
+            loss = cross_entropy(scores, targets.to(device.device) if targets_there else targets).sum() / count
+            total += loss.detach()
+            loss = loss * processes.count
+            (scaler.scale(loss) if scaler else loss).backward()
+    return processes.sum(total), count
+
+
+def inputs_left_behind(model, micro_batches, device, scaler=None, processes=ALONE):
+    return adding_up(micro_batches, model, device, processes, scaler, False, True)
+
+
+def targets_left_behind(model, micro_batches, device, scaler=None, processes=ALONE):
+    return adding_up(micro_batches, model, device, processes, scaler, True, False)
+
+
+def both_left_behind(model, micro_batches, device, scaler=None, processes=ALONE):
+    return adding_up(micro_batches, model, device, processes, scaler, False, False)
+
+
+WRONG = [  # what readers of chapters 05 and 09 might write, and what they are told
     (AlwaysDropping, MLP, cases.MLPS, "'not in training, with dropout'"),
     (Deaf, MLP, cases.MLPS, "'the gradients'"),
     (InPlace, Block, cases.BLOCKS, "the input is changed"),
@@ -728,6 +761,9 @@ WRONG = [  # what readers of chapter 05 might write, and what they are told
     (over_the_prompt, generate, cases.GENERATIONS, "the input is changed"),
     (in_single_precision, generate, cases.GENERATIONS, "'single precision, at a temperature that is 0 in it'"),
     (writing_with_gradients, generate, cases.GENERATIONS, "inside'] 'always', expected 'never'"),
+    (inputs_left_behind, accumulate_gradients, cases.ACCUMULATED, "all tensors to be on the same device"),
+    (targets_left_behind, accumulate_gradients, cases.ACCUMULATED, "all tensors to be on the same device"),
+    (both_left_behind, accumulate_gradients, cases.ACCUMULATED, "all tensors to be on the same device"),
 ]
 SHIPPED = {shipped: given for _, shipped, given, _ in WRONG}
 

@@ -889,11 +889,26 @@ class Alike(Processes):
         return self.count * x
 
 
+class Far(Tensor):
+    """Numbers that pretend to lie on another device than the model: they meet others only after `.to(...)`."""
+
+    @classmethod
+    def __torch_function__(cls, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        through = super().__torch_function__  # asked directly, since each.ndim would come back here
+        arrays = [type(each) for each in (*args, *(kwargs or {}).values())
+                  if isinstance(each, Tensor) and through(Tensor.dim, types, (each,))]
+        if Far in arrays and set(arrays) != {Far}:
+            raise RuntimeError("Expected all tensors to be on the same device")  # torch's words, on a GPU
+        found = through(function, types, args, kwargs or {})
+        return found.as_subclass(Tensor) if function is Tensor.to else found
+
+
 MICRO_BATCHES = [Batches([np.arange(length) % 9], 6, size, 0).batch(0) for length, size in ((2, 3), (3, 5), (7, 4))]
 
 
 def accumulated(
-    number: int = 3, dtype: torch.dtype | None = None, scale: float = 0.0, processes: Processes = ALONE, plain: bool = False
+    number: int = 3, dtype: torch.dtype | None = None, scale: float = 0.0, processes: Processes = ALONE, plain: bool = False,
+    far: bool = False,
 ) -> Callable:
     """A case that adds up gradients of some micro-batches, of 3, 10 and 24 targets; `plain` gives no more than it must."""
     def case(accumulate_gradients: Callable) -> dict[str, Any]:
@@ -903,7 +918,8 @@ def accumulated(
         device = Device(torch.device("cpu"), dtype, "a case")
         scaler = torch.amp.GradScaler("cpu", init_scale=scale) if scale else None
         more = () if plain else (scaler, processes)
-        loss, count = accumulate_gradients(model, MICRO_BATCHES[:number], device, *more)
+        given = [tuple(x.as_subclass(Far) if far else x for x in pair) for pair in MICRO_BATCHES[:number]]
+        loss, count = accumulate_gradients(model, given, device, *more)
         seen = {"the loss": loss, "it takes part in gradients": loss.requires_grad, "the count": count,
                 "calls that wait": list(model.waits)}
         return seen | {f"gradient of {name}": weight.grad for name, weight in model.named_parameters()}
@@ -919,6 +935,7 @@ ACCUMULATED = {
     "two processes": accumulated(processes=Alike(0, 2)),
     "three processes, and a scaler": accumulated(2, scale=64.0, processes=Alike(1, 3)),
     "two processes, one micro-batch each": accumulated(1, processes=Alike(0, 2)),
+    "a model on another device than the micro-batches": accumulated(2, far=True),
 }
 
 

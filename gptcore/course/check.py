@@ -151,7 +151,11 @@ def exercise(name: str, answer: Any) -> None:
             hint = "" if isinstance(found, NameError | Spoilt) else next(own, task.hint)
             if task.riddle:
                 right = [key for key in expected if isinstance(found, Mapping) and found.get(key) == expected[key]]
-                where = f"{len(right)} of {len(expected)} right; wanted is a dict with the keys {', '.join(expected)}"
+                where = f"{len(right)} of {len(expected)} right"
+                if isinstance(found, Mapping) and found.keys() == expected.keys():
+                    hint = hint or next((task.signs[key] for key in task.signs if key not in right), "")
+                else:
+                    where += f"; wanted is a dict with the keys {', '.join(expected)}"
             raise Refused(f"{name}, case {case!r}{asked(given, answer)}: {where}" + (f"\nHint: {hint}" if hint else ""))
     print(f"right: {name}, {len(task.cases)} case{'s' * (len(task.cases) > 1)}")
 

@@ -17,7 +17,8 @@ class Exercise:
     """Cases by name, each with its arguments and what is expected; wrong answers by the hint that they get.
 
     An answer is a function, or a value when the only case has no arguments. Numbers may differ by `rtol`, relatively. Of a
-    `riddle`, whose answer is a dict, a refusal says only how many entries are right.
+    `riddle`, whose answer is a dict, a refusal says only how many entries are right, and of the first wrong one what its
+    letter's sign is, where there is one.
     """
 
     cases: Mapping[str, tuple[tuple, Any]]
@@ -25,6 +26,7 @@ class Exercise:
     hint: str = ""
     rtol: float = 1e-6
     riddle: bool = False
+    signs: Mapping[str, str] = field(default_factory=dict)
 
 
 def never_seen(train: str, text: str, n: int, once: bool = False, short: int = 0) -> float:
@@ -82,11 +84,11 @@ def sees_ahead(model: Callable, ids: list[int], change: Collection[int], upto: i
                for t in change if t < len(ids))
 
 
-def riddle(*names: str, swapped: Mapping[str, tuple[int, int]]) -> Exercise:
-    """Which letter stands for which bug; hints for two that are taken for each other."""
+def riddle(*names: str, swapped: Mapping[str, tuple[int, int]], signs: tuple[str, ...] = ()) -> Exercise:
+    """Which letter stands for which bug; hints for two that are taken for each other, and signs of each letter."""
     right = dict(zip("ABCDEF", names))
     wrong = {hint: right | {"ABCDEF"[i]: names[j], "ABCDEF"[j]: names[i]} for hint, (i, j) in swapped.items()}
-    return Exercise({"the letters of this room": ((), right)}, wrong, riddle=True)
+    return Exercise({"the letters of this room": ((), right)}, wrong, riddle=True, signs=dict(zip("ABCDEF", signs)))
 
 
 def softmax(scores: list[float]) -> np.ndarray:
@@ -500,7 +502,12 @@ EXERCISES = {
     "ward_round": riddle("foreign", "high", "leak", "few", "low", swapped={
         "Both end above the healthy one. Which of the two falls at once, and which hardly moves?": (1, 4),
         "Six plays are soon learned by heart. Who is judged by the same six, and who by others?": (2, 3),
-        "In which of the two is the training healthy, and only what it is judged by is not?": (0, 3)}),
+        "In which of the two is the training healthy, and only what it is judged by is not?": (0, 3)}, signs=(
+        "Where does the training of A differ from the healthy one's?",
+        "B falls at once, and then hardly any more. Which rate does that?",
+        "The validation of C follows its training far down. Which texts could it be judged by?",
+        "The training of D is far below the healthy one, its validation is not. How much can it have read?",
+        "E moves slowly from its first step to its last. Which rate does that?")),
     "evaluation_share": Exercise(
         {"as many batches as steps": ((10, 10), 0.25), "400 every 100 steps": ((100, 400), 4 / 7),
          "one after 33 steps": ((33, 1), 0.01), "none": ((5, 0), 0.0)},
@@ -519,7 +526,14 @@ EXERCISES = {
          "That is for each process. A step has all of them.":
             lambda tokens, block_size, batch_size, processes: math.ceil(tokens / (block_size * batch_size * processes)),
          "At least so many tokens: round up.":
-            lambda tokens, block_size, batch_size, processes: tokens // (block_size * batch_size * processes) * processes},
+            lambda tokens, block_size, batch_size, processes: tokens // (block_size * batch_size * processes) * processes,
+         "That is as many for each process as one alone would need. They share them.":
+            lambda tokens, block_size, batch_size, processes: math.ceil(tokens / (block_size * batch_size)) * processes,
+         "Where it comes out even, nothing is to be added: 32 micro-batches of 16,384 tokens are 524,288.":
+            lambda tokens, block_size, batch_size, processes:
+                (tokens // (block_size * batch_size * processes) + 1) * processes,
+         "Where it comes out even, nothing is to be added; and each process has to take as many.":
+            lambda tokens, block_size, batch_size, processes: tokens // (block_size * batch_size) + 1},
     ),
     "operations_for": Exercise(
         {"a tenth for a hundred times as many": ((0.1, -0.5, 0.0), 100.0), "a steeper line": ((0.25, -2.0, 2.0), 2 * math.e),
@@ -528,7 +542,9 @@ EXERCISES = {
          "That goes from operations to the gap. Solve the line for the operations.":
             lambda gap, slope, start: math.exp(slope * math.log(gap) + start),
          "The line is between logarithms: take that of the gap first.":
-            lambda gap, slope, start: math.exp((gap - start) / slope)},
+            lambda gap, slope, start: math.exp((gap - start) / slope),
+         "Bring `start` to the other side first: it is subtracted there.":
+            lambda gap, slope, start: math.exp((math.log(gap) + start) / slope)},
     ),
     "contained": Exercise(
         {"a quotation": (("the bell is lost", "We said: the bell is lost, who has it? Nobody has it.", 2), 1.0),
