@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,7 +16,8 @@ from tools import own_corpus
 SIZES = dataclasses.replace(own_corpus.PLAN.sizes, steps=4, warmup=1, batch_size=2, eval_every=2, eval_windows=4)
 VOCABULARIES = dataclasses.replace(own_corpus.PLAN.vocabularies, batch_size=64, eval_windows=4)
 PLAN = own_corpus.PLAN._replace(scenes=(2, 4), widths=(16,), sizes=SIZES, tokenizer="bpe:300", passes=2, n_embd=16,
-                                tokenizers=("characters", "bpe:300"), vocabularies=VOCABULARIES, block_size=32)
+                                tokenizers=("characters", "bpe:300"), vocabularies=VOCABULARIES, block_size=32,
+                                rates=(1e-3, 8e-3))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,9 @@ def test_a_folder_is_read_equally_often_whatever_the_vocabulary(made):
     letters = rows[rows["tokenizer"] == "characters"]
     assert letters["vocab_size"].iloc[0] == CharTokenizer.train([*corpus.train, *corpus.validation]).vocab_size
     assert letters["tokens_in_text"].iloc[0] == sum(map(len, corpus.train)) + len(corpus.train)
-    for _, table in rows.groupby("tokenizer"):
+    assert {name for name, _ in rows.groupby(["tokenizer", "learning_rate"])} == {
+        (name, rate) for name in PLAN.tokenizers for rate in PLAN.rates}
+    for _, table in rows.groupby(["tokenizer", "learning_rate"]):
         assert table["passes"].tolist() == pytest.approx([0, 1, 2], abs=0.1)
         assert table["val_bits"].iloc[-1] < table["val_bits"].iloc[0]
 
@@ -55,6 +59,16 @@ def test_bits_per_byte_of_an_even_guess_are_those_of_the_vocabulary(made):
     predicted = sum(map(len, corpus.validation)) + len(corpus.validation)
     even = torch.tensor(float(first["vocab_size"])).log2() * predicted / corpus.validation_bytes
     assert first["val_bits"] == pytest.approx(float(even), rel=0.1)
+
+
+def test_training_and_validation_losses_are_both_per_byte_of_their_own_text(made):
+    rows = pd.read_csv(made / "corpus_vocabularies.csv")
+    log = pd.read_csv(made / "runs/characters-0.008/log.csv")
+    row = rows[(rows["tokenizer"] == "characters") & (rows["learning_rate"] == 8e-3)].iloc[-1]
+    corpus = corpora.load(PLAN.folder, encoding="cp1252")
+    for texts, bits, loss in ((corpus.train, "train_bits", "train_loss"), (corpus.validation, "val_bits", "val_loss")):
+        tokens_per_byte = sum(len(text) + 1 for text in texts) / sum(len(text.encode()) for text in texts)
+        assert row[bits] == pytest.approx(log[loss].iloc[-1] / np.log(2) * tokens_per_byte, abs=1e-4)
 
 
 def test_a_stopped_one_goes_on_and_ends_with_the_same_rows(made, tmp_path, monkeypatch):

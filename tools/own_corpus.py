@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import math
 import sys
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ class Plan(NamedTuple):
     folder: Path = ROOT / "data/repair_cafe"
     tokenizers: tuple[str, ...] = ("characters", "bpe:2000", "tiktoken:gpt2")
     passes: int = 20                                            # how often the folder is read, whatever the tokenizer
-    vocabularies: TrainConfig = TrainConfig(steps=1, batch_size=4, learning_rate=1e-3, warmup=0, eval_windows=200)
+    vocabularies: TrainConfig = TrainConfig(steps=1, batch_size=4, warmup=0, eval_windows=200)
+    rates: tuple[float, ...] = (1e-3, 8e-3)                     # each vocabulary has a rate that suits it
     block_size: int = 128
     n_embd: int = 64
 
@@ -64,6 +66,7 @@ def trained(run: Path, corpus: Corpus, tokenizer: str, model: GPTConfig, config:
     documents, held_out = ([encode_document(made, text) for text in texts] for texts in (corpus.train, corpus.validation))
     tokens = sum(len(document) - 1 for document in documents)
     bytes_per_token = corpus.validation_bytes / sum(len(document) - 1 for document in held_out)
+    train_bytes = sum(len(text.encode()) for text in corpus.train)
     if passes:
         each = max(1, round(tokens / (config.batch_size * model.block_size)))
         config = dataclasses.replace(config, steps=passes * each, eval_every=each, warmup=each)
@@ -72,11 +75,11 @@ def trained(run: Path, corpus: Corpus, tokenizer: str, model: GPTConfig, config:
     gpt = GPT(model)
     train(gpt, documents, held_out, config, run, resume=True, bytes_per_token=bytes_per_token)
     log = pd.read_csv(run / "log.csv")
-    bits = 1 / math.log(2) / bytes_per_token
     return pd.DataFrame({
         "vocab_size": made.vocab_size, "parameters": sum(p.numel() for p in gpt.parameters()), "tokens_in_text": tokens,
         "step": log["step"], "passes": (log["tokens"] / tokens).round(3),
-        "train_bits": (log["train_loss"] * bits).round(4), "val_bits": (log["val_loss"] * bits).round(4)})
+        "train_bits": (log["train_loss"] / math.log(2) * tokens / train_bytes).round(4),
+        "val_bits": (log["val_loss"] / math.log(2) / bytes_per_token).round(4)})
 
 
 def sizes(plan: Plan, runs: Path) -> pd.DataFrame:
@@ -97,10 +100,13 @@ def sizes(plan: Plan, runs: Path) -> pd.DataFrame:
 def vocabularies(plan: Plan, runs: Path) -> pd.DataFrame:
     """The second table: one folder of texts in several vocabularies."""
     corpus, tables = corpora.load(plan.folder, encoding="cp1252"), []
-    for name in plan.tokenizers:
-        print(name, flush=True)
-        rows = trained(runs / name.replace(":", "-"), corpus, name, plan.config(plan.n_embd), plan.vocabularies, plan.passes)
+    for name, rate in product(plan.tokenizers, plan.rates):
+        print(f"{name}, at {rate:g}", flush=True)
+        config = dataclasses.replace(plan.vocabularies, learning_rate=rate)
+        run = runs / f"{name.replace(':', '-')}-{rate:g}"
+        rows = trained(run, corpus, name, plan.config(plan.n_embd), config, plan.passes)
         rows.insert(0, "tokenizer", name)
+        rows.insert(1, "learning_rate", rate)
         tables.append(rows)
     return pd.concat(tables)
 
