@@ -112,7 +112,8 @@ def texts(model: GPTConfig) -> list[np.ndarray]:
 def show_share(name: str, config: TrainConfig) -> None:
     """Print what part of a whole run is spent on log.csv, the best weights, the checkpoints and the monitor's picture.
 
-    The monitor draws in a process of its own, at each row: its processor time counts as if it were taken from the run.
+    The monitor draws in a process of its own, at each row: its processor time counts as if it were taken from the cores on
+    which the run computes.
     """
     spent: Counter[str] = Counter()
     model = (MODELS | QUICK)[name]
@@ -122,7 +123,7 @@ def show_share(name: str, config: TrainConfig) -> None:
         started = time.perf_counter()
         train(GPT(model), texts(model), texts(model), config, folder, device=choose_device("cpu"), progress=False)
         whole, rows = time.perf_counter() - started, config.steps // config.eval_every + 1
-        spent["monitor"] = rows * statistics.median(seconds_of_a_look(folder) for _ in range(6))
+        spent["monitor"] = rows * statistics.median(seconds_of_a_look(folder) for _ in range(6)) / torch.get_num_threads()
     print(f"\n{name}, {config.steps} steps, {rows} rows: {whole:.1f} s, of which\n\n"
           "| task | milliseconds each | % of the time |\n|---|---|---|")
     for task, seconds in (*spent.items(), ("together", spent.total())):
