@@ -18,7 +18,8 @@ SAMPLE = 200_000  # characters that a tokenizer's bytes per token are measured o
 AS_NEW, WORN_OUT = 4, 40  # passes over a text
 FEW_WINDOWS = 50  # of validation text
 HOPES = {  # bytes of training text below which this is what to hope for
-    100_000: "spelling, the commonest words, and lines learned by heart; an n-gram model is a fair rival (see evaluate)",
+    100_000: "spelling, the commonest words, and lines learned by heart if it is read often; an n-gram model is a fair rival"
+             " (see evaluate)",
     3_000_000: "the words, names and layout of this text, and sentences that hold together for some words; hardly a meaning",
     100_000_000: "well-formed sentences in the style of this text; their thread is soon lost",
     float("inf"): "paragraphs that keep to their subject; facts only where the text often repeats them",

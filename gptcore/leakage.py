@@ -128,9 +128,10 @@ def leak_cost(text: str, chunk: int = 20_000, order: int = 4, folds: int = 10) -
     """What a split in chunks hides, measured with an n-gram model over bytes.
 
     Both splits hold out the same number of bytes and do so `folds` times, until each byte of the text was held out once:
-    the honest one a whole tenth of the text at a time, the leaky one a tenth of each chunk (in bytes). So both are judged by
-    the same bytes, and after reading equally much; bytes that have less than the model's context before them in their
-    piece, of either split, do not count. Raises ValueError for a text of fewer than two chunks.
+    the honest one a long piece of the text at a time, one of `folds`, the leaky one such a part of each chunk (in bytes).
+    Neither knows of documents. So both are judged by the same bytes, and after reading equally much; bytes that have less
+    than the model's context before them in their piece, of either split, do not count. Raises ValueError for a text of
+    fewer than two chunks.
     """
     raw = text.encode()
     if not 0 < 2 * chunk <= len(raw) or folds < 2 or chunk < folds or order < 1:

@@ -126,9 +126,11 @@ def shingles(text: str, n: int) -> list[str]:
     return [" ".join(words[i:i + n]) for i in range(len(words) - n + 1)]
 
 
-def share_held(first: str, second: str, n: int, by: str = "first", once: bool = True) -> float:
-    """Mistakes: the share of the other text's passages, or of both texts', or each passage counted as often as it comes."""
+def share_held(first: str, second: str, n: int, by: str = "first", once: bool = True, raw: bool = False) -> float:
+    """Mistakes: the share of the other text's passages, of both texts', each as often as it comes, or found in raw text."""
     one, other = shingles(first, n), shingles(second, n)
+    if raw:
+        return sum(each in second for each in set(one)) / max(len(set(one)), 1)
     if not once:
         return sum(each in other for each in one) / max(len(one), 1)
     one, other = set(one), set(other)
@@ -551,24 +553,38 @@ EXERCISES = {
          "a half": (("Mend it, do not throw it away", "do not throw stones", 2), 1 / 3),
          "a long text in a short one": (("a b c d e f g h", "c d e", 3), 1 / 6),
          "repeated": (("the bell the bell the lamp", "the bell", 2), 1 / 3),
-         "too short": (("bell", "the bell", 2), 0)},
+         "too short": (("bell", "the bell", 2), 0),
+         "capitals and commas": (("the bell", "The, BELL!", 2), 1.0),
+         "half a word": (("he bell", "the bell", 2), 0)},
         {"Divide by the passages of the first text alone.":
             lambda first, second, n: share_held(first, second, n, "both"),
          "That is the share of the second text's passages.":
             lambda first, second, n: share_held(first, second, n, "second"),
          "A passage that comes twice is one passage: take sets.":
-            lambda first, second, n: share_held(first, second, n, once=False)},
+            lambda first, second, n: share_held(first, second, n, once=False),
+         "Compare passages with passages, not with the raw text.":
+            lambda first, second, n: share_held(first, second, n, raw=True)},
     ),
     "boilerplate_of": Exercise(
         {"two of three": ((["a\nb", "b\nc", "c\nb"], 2), {"b", "c"}),
          "all of them": ((["a\nb", "b\nc", "c\nb"], 3), {"b"}),
          "one text repeats itself": ((["a\na\na", "b", "c\nb"], 2), {"b"}),
          "empty lines": ((["a\n\nb", "c\n\nd", "\na"], 2), {"a"}),
-         "nothing": ((["a", "b"], 2), set())},
+         "nothing": ((["a", "b"], 2), set()),
+         "part of a line": ((["bell", "bells", "the bell"], 2), set()),
+         "a space before it": (([" a", "a"], 2), set()),
+         "another kind of break": ((["a\x0cb", "c\x0cb"], 2), set())},
         {"A line that one text repeats counts once there: take the set of its lines.":
             lambda texts, least: common_lines(texts, least, once=False),
          "Empty lines stand in every text; leave them out.": lambda texts, least: common_lines(texts, least, empty=True),
-         "`least` texts are enough.": lambda texts, least: common_lines(texts, least, above=1)},
+         "`least` texts are enough.": lambda texts, least: common_lines(texts, least, above=1),
+         "Compare whole lines: `line in text` also finds a part of one.":
+            lambda texts, least: {line for text in texts for line in text.split("\n")
+                                  if line and sum(line in each for each in texts) >= least},
+         "Spaces count: take each line as it is.":
+            lambda texts, least: common_lines(["\n".join(map(str.strip, text.split("\n"))) for text in texts], least),
+         "Cut with `split(\"\\n\")`; `splitlines` cuts at other signs, too.":
+            lambda texts, least: common_lines(["\n".join(text.splitlines()) for text in texts], least)},
     ),
     "same_side": Exercise(
         {"a twin": (([3], [(1, 3)]), [1, 3]),
@@ -578,6 +594,8 @@ EXERCISES = {
          "two families": (([9, 1], [(0, 1), (8, 7), (7, 9), (3, 4)]), [0, 1, 7, 8, 9])},
         {"Twins have twins. Look at the pairs again until nothing is added.":
             lambda held_out, pairs: held_together(held_out, pairs, rounds=1),
+         "Two looks are not always enough: go on until one adds nothing.":
+            lambda held_out, pairs: held_together(held_out, pairs, rounds=2),
          "A pair has no direction: look at both of its ends.":
             lambda held_out, pairs: held_together(held_out, pairs, back=False),
          "The documents of `held_out` belong to the result, too.":
