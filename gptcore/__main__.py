@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from gptcore import corpora, leakage, planning
+from gptcore import corpora, leakage, planning, plots
 from gptcore.advice import advice
 from gptcore.card import NOT_STATED
 from gptcore.device import Device, choose_device, environment_report, set_threads
@@ -33,6 +33,7 @@ from gptcore.tokenizing import write_shards
 from gptcore.training import Diverged, Interrupted
 
 RUN = Path("runs/playhouse")
+DISTANCES = 100, 300, 1000, 3000, 10_000, 100_000  # characters from a passage to the training text that holds it, too
 READING = "encoding", "chunk"  # options of corpora.load
 LOOKED_THROUGH = 1_000_000  # bytes of validation text, up to which train says what it shares with the training text
 DEFAULTS = {"corpus": "playhouse", "tokenizer": DEFAULT_TOKENIZER, "preset": "playhouse"}
@@ -130,7 +131,8 @@ def parser() -> argparse.ArgumentParser:
                      help=f"a name ({', '.join(corpora.KNOWN)}), a .txt file, a folder of them, a list of books (.csv) or a "
                           f"folder of shards "
                           f"({DEFAULTS['corpus']})")
-    sub.add_argument("--encoding", metavar="NAME", help="what text files are in that are not UTF-8, as cp1252 (refused)")
+    sub.add_argument("--encoding", metavar="NAME",
+                     help="the encoding of files that are not UTF-8, as cp1252 (such files are refused)")
     sub.add_argument("--chunk", type=int, metavar="N", help="hold out the last tenth of each N characters instead of whole "
                      "documents; having read right up to it, a model looks better than it is")
     sub.add_argument("--licence", default=NOT_STATED, metavar="TEXT",
@@ -267,7 +269,8 @@ def train(options: argparse.Namespace) -> None:
         print(f"Best validation loss {lowest:.4f} nats per token on fixed windows, or "
               f"{lowest / math.log(2) / experiment.bytes_per_token:.4f} bits per byte.\n\nA sample:\n\n"
               f"{wrap_up(experiment, device)}\n\n"
-              f"In {folder}: log.csv, best and last checkpoint, data_card.md, sample.txt, figures/loss.png.\n"
+              f"In {folder}: log.csv, best and last checkpoint,{' data_card.md,' * (experiment.shards is None)} sample.txt, "
+              "figures/loss.png.\n"
               f"To read more:  python -m gptcore sample {folder}\n"
               f"To measure it: python -m gptcore evaluate {folder}\n"
               f"To look into:  python -m gptcore inspect {folder}")
@@ -278,7 +281,12 @@ def introduce(experiment: Experiment, model: GPTConfig, config: TrainConfig) -> 
     corpus, size = experiment.corpus, experiment.shards and experiment.shards.index["bytes"]
     print(f"{corpus}\ntokenizer   {experiment.tokenizer}")
     if corpus.name not in corpora.KNOWN and not size and corpus.validation_bytes < LOOKED_THROUGH:
-        print(f"\n{leakage.report(corpus)}")
+        passages = leakage.shared_passages(corpus)
+        print(f"\n{leakage.report(corpus, passages=passages)}")
+        if (passages["distance"] < math.inf).any():  # else no text was cut, and there is no distance to draw
+            found = leakage.found_within(passages, DISTANCES)
+            figure = plots.leak_curves({"found": found}, DISTANCES, "What is judged stands near what was read")
+            print(f"how near: {plots.save(figure, experiment.folder.path / 'figures/leakage.png')}")
     print(f"\n{advice(corpus, 1 / experiment.bytes_per_token, model, config, size)}\n", flush=True)
 
 
@@ -440,7 +448,7 @@ waits for its orders: the published runs of such models reached 1 to 10 % of its
         print(f"{name:16} {sum(count_parameters(config).values()):>11,} {config.n_layer:>7} {config.n_head:>6} "
               f"{config.n_embd:>6} {config.block_size:>6} {config.vocab_size:>11,}")
     print(f"\n{planning.overview(options.utilisation)}")
-    print("\ncorpora: " + ", ".join(corpora.KNOWN) + "; or a .txt file, or a folder of them")
+    print("\ncorpora: " + ", ".join(corpora.KNOWN) + "; or a .txt file, a folder of them, or a list of books (.csv)")
 
 
 def announce(options: argparse.Namespace):

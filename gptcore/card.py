@@ -16,9 +16,10 @@ from .corpora import END_OF_TEXT, Corpus
 from .files import atomic_write
 from .tokenizer import BPETokenizer, Tokenizer
 
-__all__ = ["NOT_STATED", "make_card", "markdown", "save_card", "telling_merges"]
+__all__ = ["CARD", "NOT_STATED", "make_card", "markdown", "save_card", "telling_merges"]
 
 NOT_STATED = "not stated"
+CARD = "data_card.json", "data_card.md"
 SHORTEST = 5  # bytes of a telling merge
 # Words that stand in any English text and tell nothing. Those of another language are shown.
 COMMON = frozenset("""
@@ -130,7 +131,7 @@ def markdown(card: dict) -> str:
 
 def save_card(card: dict, folder: str | Path) -> list[Path]:
     """Write data_card.json and data_card.md into a folder, each whole or not at all; return their paths."""
-    texts = {"data_card.json": json.dumps(card, indent=1, ensure_ascii=False) + "\n", "data_card.md": markdown(card)}
+    texts = dict(zip(CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n", markdown(card))))
     for name, text in texts.items():
         with atomic_write(Path(folder) / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

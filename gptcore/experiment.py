@@ -16,7 +16,7 @@ import torch
 
 from gptcore import corpora, plots
 from gptcore.batches import Batches
-from gptcore.card import NOT_STATED, make_card, save_card
+from gptcore.card import CARD, NOT_STATED, make_card, save_card
 from gptcore.checkpoint import Checkpoint, State, load_checkpoint
 from gptcore.corpora import Corpus
 from gptcore.device import Device, choose_device
@@ -40,6 +40,7 @@ __all__ = ["DEFAULT_TOKENIZER", "Experiment", "Inspection", "Report", "begun", "
            "resume", "start", "wrap_up"]
 
 DEFAULT_TOKENIZER = "bpe:4096"
+SAMPLE, LOSSES = "sample.txt", "figures/loss.png"  # what a finished run leaves in its folder
 
 
 def make_tokenizer(name: str, corpus: Corpus, progress: bool = True) -> Tokenizer:
@@ -107,6 +108,17 @@ class Experiment:
         """Bytes of validation text per predicted token: how to turn a loss by token into one by byte."""
         return self.corpus.validation_bytes / sum(len(document) - 1 for document in self.validation_documents)
 
+    @property
+    def floor(self) -> float | None:
+        """The bits per byte that no model gets below on the validation text; None where its grammar is not known."""
+        derivations = floor(self.corpus.validation)
+        return bits_per_byte([each.nats for each in derivations]).value if derivations else None
+
+    def write(self, model: GPT, tokens: int = 400, seed: int = 1) -> str:
+        """What the model writes from the start of a document, drawn from `seed`."""
+        generator = torch.Generator().manual_seed(seed)
+        return "".join(sample_text(model, self.tokenizer, max_new_tokens=tokens, generator=generator))
+
     def log(self) -> pd.DataFrame:
         """The log of the run, one row per evaluation."""
         return pd.read_csv(self.folder.log)
@@ -122,7 +134,7 @@ class Experiment:
         model, best = self.model(), self.log()["val_loss"].min()
         bits = best / math.log(2) / self.bytes_per_token
         about = f"{self.corpus}\nloss        {best:.4f} nats per token, {bits:.4f} bits per byte (validation)"
-        if (card := self.folder.path / "data_card.json").is_file():
+        if (card := self.folder.path / CARD[0]).is_file():
             about += f"\ntexts       licence {_read_json(card)['licences']}"
         return export(model, self.tokenizer, to, folder or self.folder.path / "export" / to,
                       name=self.folder.path.resolve().name, about=about, **how)
@@ -171,7 +183,11 @@ def begun(
     run = RunFolder(folder)
     if not run.last.exists():
         return False
-    there = _read_json(run.path / "experiment.json") | _settings(**_read_json(run.config))
+    try:
+        there = {"reading": {}} | _read_json(run.path / "experiment.json") | _settings(**_read_json(run.config))
+    except TypeError as error:
+        raise ValueError(f"{run.config} is damaged ({error}); bring back a copy of it, or train anew with --overwrite"
+                         ) from None
     asked = _about(corpus, tokenizer, sample_prompts, reading) | _settings(model.to_dict(), config.to_dict())
     if differences := [f"{name} is {there.get(name)!r} there and {value!r} here" for name, value in asked.items()
                        if there.get(name) != value]:
@@ -246,7 +262,8 @@ def prepare(
     gpt = new_model(model, experiment.tokenizer, seed)
     run.sweep()
     run.empty(overwrite)
-    (run.path / SAMPLES).unlink(missing_ok=True)
+    for left in (SAMPLES, SAMPLE, *CARD):  # of the run that was here
+        (run.path / left).unlink(missing_ok=True)
     experiment.tokenizer.save(run.path / "tokenizer.json")
     if not shards:
         save_card(make_card(text, made, licence, [ids[1:-1] for ids in experiment.train_documents]), run.path)
@@ -309,14 +326,13 @@ def resume(
     return experiment
 
 
-def wrap_up(experiment: Experiment, device: Device | None = None, tokens: int = 400, seed: int = 1) -> str:
+def wrap_up(experiment: Experiment, device: Device | None = None) -> str:
     """Let the best model of a run write, and draw its losses: sample.txt, which is returned, and figures/loss.png."""
     device, folder = device or choose_device(), experiment.folder
-    sample = "".join(sample_text(experiment.model().to(device.device), experiment.tokenizer, max_new_tokens=tokens,
-                                 generator=torch.Generator().manual_seed(seed)))
-    with folder.saving(), atomic_write(folder.path / "sample.txt") as temporary:
+    sample = experiment.write(experiment.model().to(device.device))
+    with folder.saving(), atomic_write(folder.path / SAMPLE) as temporary:
         temporary.write_text(sample, encoding="utf-8")
-    plots.save(plots.loss_curves(experiment.log(), experiment.bytes_per_token), folder.path / "figures/loss.png")
+    plots.save(plots.loss_curves(experiment.log(), experiment.bytes_per_token, experiment.floor), folder.path / LOSSES)
     return sample
 
 
@@ -375,8 +391,7 @@ def report(
         rungs["floor"] = [derivation.nats for derivation in derivations]
         gap = gap_by_kind(ours, derivations).assign(worth=worth_by_kind(corpus.validation))
     rows = ladder(rungs)
-    generator = torch.Generator().manual_seed(seed)
-    sample = "".join(sample_text(model, tokenizer, max_new_tokens=400, generator=generator))
+    sample = experiment.write(model, seed=seed)
     place = Path(figures) if figures else experiment.folder.path / "figures"
     lowest = rows.loc["floor", "bits per byte"] if gap is not None else None
     drawn = {"loss.png": plots.loss_curves(experiment.log(), experiment.bytes_per_token, lowest),
@@ -419,10 +434,8 @@ def inspect(experiment: Experiment, *, figures: str | Path | None = None, device
     with record(model, "gradients") as back:
         accumulate_gradients(model, [batches.batch(0)], device)
     activations, gradients, units = tape.activations(), back.gradients(), unit_kinds(rates)
-    derivations = floor(experiment.corpus.validation)
-    lowest = bits_per_byte([each.nats for each in derivations]).value if derivations else None
     drawn = {
-        "loss.png": plots.loss_curves(experiment.log(), experiment.bytes_per_token, lowest),
+        "loss.png": plots.loss_curves(experiment.log(), experiment.bytes_per_token, experiment.floor),
         "activations.png": plots.layer_histograms(tape.histograms(), activations, "What the activation functions give"),
         "gradients.png": plots.layer_histograms(back.histograms("input"), gradients.xs("input", level="side"),
                                                 "The gradient that passes each activation function",

@@ -143,9 +143,12 @@ def leak_cost(text: str, chunk: int = 20_000, order: int = 4, folds: int = 10) -
     return Leak(bits_per_byte([honest]), bits_per_byte([leaky]), paired_difference([honest], [leaky]))
 
 
-def report(corpus: Corpus, n: int = 5, near: int = 1000) -> str:
-    """A few lines for people: what of the validation text stands in the training text, and which documents are alike."""
-    passages = shared_passages(corpus, n)
+def report(corpus: Corpus, n: int = 5, near: int = 1000, passages: pd.DataFrame | None = None) -> str:
+    """A few lines for people: what of the validation text stands in the training text, and which documents are alike.
+
+    `passages` is shared_passages(corpus, n), where it is there already.
+    """
+    passages = shared_passages(corpus, n) if passages is None else passages
     anywhere, close = found_within(passages, [math.inf, near])
     lines = [f"of {len(passages):,} passages of {n} words in the validation text, {100 * anywhere:.1f} % stand in the "
              f"training text, too; {100 * close:.1f} % within {near:,} characters"]

@@ -22,9 +22,7 @@ from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
 
 from gptcore import plots
-from gptcore.evaluation import bits_per_byte
 from gptcore.experiment import Experiment
-from gptcore.ladder import floor
 from gptcore.planning import duration
 from gptcore.runs import COLUMNS, RunFolder
 
@@ -151,8 +149,7 @@ class Units:
         with suppress(ValueError, OSError):  # made by `train` alone, or its text is not on this machine: nats per token
             experiment = Experiment.open(folder)
             self.bytes_per_token = experiment.bytes_per_token
-            derivations = floor(experiment.corpus.validation)
-            self.floor = bits_per_byte([each.nats for each in derivations]).value if derivations else None
+            self.floor = experiment.floor
 
     def line(self, seen: Look) -> str:
         """A look in one line."""

@@ -175,6 +175,7 @@ def test_a_folder_in_another_encoding_is_read_when_told_and_its_leaks_are_named(
     assert main([*train, *told]) == 0 and "holds this run already" in capsys.readouterr().out
     assert main([*train, *told, "--out", "chunks", "--chunk", "500"]) == 0
     assert len(Experiment.open("chunks").corpus.validation) > len(opened.corpus.validation)
+    assert (tmp_path / "chunks/figures/leakage.png").exists() and not (tmp_path / "run/figures/leakage.png").exists()
     assert re.search(r"; (0\.[1-9]|[1-9]\d*\.\d) % within 1,000 characters", capsys.readouterr().out)
     tokenize = ["tokenize", train[2], "--out", "shards", "--tokenizer", "bpe:300", "--processes", "1", "--quiet"]
     assert main(tokenize) == 1 and main([*tokenize, *told]) == 0
@@ -221,6 +222,43 @@ def test_hostile_input_is_named_and_leaves_nothing_behind(kind, says, tmp_path, 
     said = capsys.readouterr().err
     assert said.startswith("error: ") and says in said and str(tmp_path) not in said
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before and not Path("run").is_dir()
+
+
+def test_a_run_of_an_older_gptcore_goes_on_and_a_damaged_one_is_named(texts, monkeypatch, capsys):
+    """Before there was a way to say how a corpus is read, experiment.json did not hold it."""
+    monkeypatch.chdir(texts)
+    shutil.copytree("my run", "older")
+    about = json.loads(Path("older/experiment.json").read_text())
+    del about["reading"]
+    Path("older/experiment.json").write_text(json.dumps(about))
+    train = ["train", "--corpus", "texts", "--out", "older", "--quiet", *SMALL]
+    assert main(train) == 0 and "holds this run already" in capsys.readouterr().out
+    for name in ("config.json", "experiment.json"):
+        kept = Path("older", name).read_text()
+        for content in ("{}", "[]", "no JSON"):
+            Path("older", name).write_text(content)
+            assert main(train) == 1
+            assert capsys.readouterr().err.startswith("error: older")
+        Path("older", name).write_text(kept)
+
+
+def test_shards_have_no_card_and_none_is_left_of_the_run_before(texts, monkeypatch, capsys):
+    monkeypatch.chdir(texts)
+    assert main(["tokenize", "texts", "--out", "cut", "--tokenizer", "bpe:300", "--processes", "1", "--quiet"]) == 0
+    assert main(["train", "--corpus", "texts", "--out", "both", "--quiet", *SMALL]) == 0
+    assert "data_card.md" in capsys.readouterr().out and Path("both/data_card.md").exists()
+    without = [word for word in SMALL if word not in ("--tokenizer", "bpe:300")]
+    assert main(["train", "--corpus", "cut", "--out", "both", "--overwrite", "--quiet", *without]) == 0
+    assert "data_card.md" not in capsys.readouterr().out and not list(Path("both").glob("data_card*"))
+
+
+def test_the_picture_of_the_losses_has_the_floor_where_it_is_known(texts, monkeypatch):
+    monkeypatch.chdir(texts)
+    drawn, real = [], plots.loss_curves
+    monkeypatch.setattr(plots, "loss_curves", lambda *arguments: drawn.append(arguments[2]) or real(*arguments))
+    assert main(["train", "--corpus", "texts", "--out", "floor", "--quiet", *SMALL]) == 0
+    below = floor(Experiment.open("floor").corpus.validation)
+    assert drawn == [pytest.approx(sum(d.nats.sum() for d in below) / np.log(2) / sum(len(d.nats) for d in below))]
 
 
 def test_the_same_command_goes_on_and_another_one_is_refused_by_what_differs(texts, monkeypatch, capsys):

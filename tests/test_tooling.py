@@ -13,7 +13,7 @@ import nbformat.v4 as v4
 import pytest
 from nbformat import NotebookNode
 
-from tools import notebooks, stamps
+from tools import end, notebooks, stamps
 from tools.editions import emptied_build, emptied_exercise, relink
 
 ROOT = notebooks.ROOT
@@ -455,3 +455,16 @@ def test_nbval_compares_the_complete_editions_in_their_environment(course):
     done = nbval(course, "-n", "1", "--dist", "loadfile")
     assert done.returncode == 1 and "1 failed, 4 passed" in done.stdout, "a changed output is found"
     assert "98_trial.ipynb: 2 of 3 (67%)" in done.stdout
+
+
+def test_a_tool_that_trains_ends_with_its_status_or_a_word_on_what_was_saved():
+    from gptcore.training import Interrupted
+    with pytest.raises(SystemExit) as ended:
+        end(lambda: 3)
+    assert ended.value.code == 3
+
+    def stopped() -> int:
+        raise Interrupted("after step 5")
+
+    with pytest.raises(SystemExit, match="the same command goes on"):
+        end(stopped)

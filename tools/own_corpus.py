@@ -10,7 +10,6 @@ known. data/corpus_vocabularies.csv: one GPT on a small folder of texts, read as
 import argparse
 import dataclasses
 import math
-import sys
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +24,8 @@ from gptcore.files import atomic_write
 from gptcore.gpt import GPT, GPTConfig
 from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import encode_document
-from gptcore.training import Interrupted, train
+from gptcore.training import train
+from tools import end
 
 __all__ = ["PLAN", "Plan", "main"]
 
@@ -125,7 +125,4 @@ def main(arguments: list[str] | None = None, plan: Plan = PLAN, runs: Path = RUN
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Interrupted:
-        sys.exit("stopped, and saved: the same command goes on from here")
+    end(main)

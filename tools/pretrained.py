@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +33,8 @@ from gptcore.ladder import floor, gap_by_kind, worth_by_kind
 from gptcore.pretrained import PRETRAINED, judge_samples
 from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import GPT2_PATTERN, BPETokenizer, encode_document, load_tokenizer
-from gptcore.training import Interrupted, train
+from gptcore.training import train
+from tools import end
 
 ROOT = Path(__file__).parents[1]
 JUDGED, RUNS = ROOT / "data/judged.csv", ROOT / "runs/pretrained"
@@ -182,7 +182,4 @@ def main(arguments: list[str] | None = None, plan: Plan = PLAN, runs: Path = RUN
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Interrupted:
-        sys.exit("stopped, and saved: the same command goes on from here")
+    end(main)

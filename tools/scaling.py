@@ -9,7 +9,6 @@ before it the learning rate had further to fall.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from gptcore.gpt import GPTConfig, count_parameters, load_weights
 from gptcore.ladder import floor
 from gptcore.planning import flops_per_token
 from gptcore.schedule import TrainConfig
-from gptcore.training import Interrupted
+from tools import end
 from tools.pretrained import Text, fit, kept
 
 __all__ = ["FILE", "PLAN", "Plan", "main"]
@@ -84,7 +83,4 @@ def main(arguments: list[str] | None = None, plan: Plan = PLAN, runs: Path = RUN
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Interrupted:
-        sys.exit("stopped, and saved: the same command goes on from here")
+    end(main)

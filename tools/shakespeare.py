@@ -11,7 +11,6 @@ lies.
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,8 @@ from gptcore.files import atomic_write
 from gptcore.gpt import GPT, PRESETS
 from gptcore.schedule import TrainConfig
 from gptcore.tokenizer import BPETokenizer
-from gptcore.training import Interrupted, train
+from gptcore.training import train
+from tools import end
 
 __all__ = ["CONFIG", "STEPS", "documents", "main", "published_tokenizer"]
 
@@ -63,7 +63,4 @@ def main(arguments: list[str] | None = None, file: Path = FILE, run: Path = RUN)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Interrupted:
-        sys.exit("stopped, and saved: the same command goes on from here")
+    end(main)
